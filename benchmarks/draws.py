@@ -22,14 +22,14 @@ from dataclasses import asdict, dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from rich.console import Console
 
 from benchmarks.measure import add_json_option, machine, names_among, write_result
 from dpo_core.campaign.artifacts import current_artifact
-from dpo_core.campaign.facts import read_round_row
+from dpo_core.campaign.facts import read_round_metrics
 from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.round_metrics import RoundMetrics
 from flows.config import CampaignConfig, load_config
 from flows.run import run_campaign
 
@@ -125,26 +125,33 @@ def run_arm(name: str, seed: int, options: Namespace, folder: Path) -> Arm:
 
 
 def _read(layout: Layout, config: CampaignConfig, measure: str) -> tuple[float, Sequence[Round]]:
-    rows = [row for n in range(1, config.rounds + 1) if (row := read_round_row(layout, n))]
-    base, cut = _of_base(rows[0], measure), float(rows[0]["truncated_share_base"])
+    numbers = range(1, config.rounds + 1)
+    rows = [row for n in numbers if (row := read_round_metrics(layout, n)) is not None]
+    base, cut = _of_base(rows[0], measure), rows[0].truncated_share_base or 0.0
     return base, list(_rounds(layout, rows, measure, (base, cut)))
 
 
-def _of_base(row: Mapping[str, Any], measure: str) -> float:
+def _of_base(row: RoundMetrics, measure: str) -> float:
     """A win rate against the base is a half for the base itself."""
-    return 0.5 if measure == "win_rate_base" else float(row[f"{measure}_base"])
+    return 0.5 if measure == "win_rate_base" else _number(row, f"{measure}_base")
 
 
 def _rounds(
-    layout: Layout, rows: Sequence[Mapping[str, Any]], measure: str, stands: tuple[float, float]
+    layout: Layout, rows: Sequence[RoundMetrics], measure: str, stands: tuple[float, float]
 ) -> Iterator[Round]:
     for row in rows:
-        sampled = current_artifact(layout, row["round"], "completions")
+        sampled = current_artifact(layout, row.round, "completions")
         assert sampled is not None, "a round that is finished sampled"
-        if row["promoted"]:
-            stands = (float(row[measure]), float(row["truncated_share"]))
+        if row.promoted:
+            stands = (_number(row, measure), row.truncated_share or 0.0)
         tokens = sampled.entry.facts["tokens"]
-        yield Round(row["prompts"], tokens, row["pairs"], *stands)
+        yield Round(row.prompts or 0, tokens, row.pairs or 0, *stands)
+
+
+def _number(row: RoundMetrics, name: str) -> float:
+    number = row.number(name)
+    assert number is not None, f"{name} is measured in every round"
+    return number
 
 
 def table(arms: Sequence[Arm], measure: str) -> Iterator[str]:

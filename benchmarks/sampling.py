@@ -110,9 +110,8 @@ class Pipeline:
         return SampleJob(
             policy=self._prompts.policy,
             policy_id="benchmark",
-            prompts=prompts,
+            source=prompts,
             out=self._out,
-            shards=self._prompts.folder / "shards",
             samples_per_prompt=self._samples,
             seed=_SEED,
             config=self._config,

@@ -1,57 +1,36 @@
-"""The tables that steps write, as Arrow schemas."""
+"""The tables that steps write, as Arrow schemas. A table with typed rows has them in its schema."""
 
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 import pyarrow as pa
 
-_MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+from dpo_core.records import ImportedRow, JudgementRow, LabelRow, PromptRow, ScoreRow
+from dpo_core.row_types import Float32, Int32, Messages
+from dpo_core.tables import schema_of
+
+PROMPTS = schema_of(PromptRow)
+SCORES = schema_of(ScoreRow)
+JUDGEMENTS = schema_of(JudgementRow)
+LABELS = schema_of(LabelRow)
+IMPORTED = schema_of(ImportedRow)
 
 
-_MEASURES = pa.list_(
-    pa.struct([("name", pa.string()), ("numerator", pa.float64()), ("denominator", pa.float64())])
-)
+class CompletionRow(TypedDict):
+    """An answer that a policy sampled."""
+
+    completion_id: str
+    prompt_id: str
+    sample_index: Int32
+    text: str
+    prompt_token_ids: list[Int32]
+    token_ids: list[Int32]
+    token_logps: list[Float32] | None
+    finish_reason: str
+    seed: int | None
+    policy: str
 
 
-PROMPTS = pa.schema(
-    [
-        ("prompt_id", pa.string()),
-        ("prompt", pa.string()),
-        ("messages", _MESSAGES),
-        ("extra", pa.string()),
-        ("split", pa.string()),
-    ]
-)
-
-
-COMPLETIONS = pa.schema(
-    [
-        ("completion_id", pa.string()),
-        ("prompt_id", pa.string()),
-        ("sample_index", pa.int32()),
-        ("text", pa.string()),
-        ("prompt_token_ids", pa.list_(pa.int32())),
-        ("token_ids", pa.list_(pa.int32())),
-        ("token_logps", pa.list_(pa.float32())),
-        ("finish_reason", pa.string()),
-        ("seed", pa.int64()),
-        ("policy", pa.string()),
-    ]
-)
-
-
-SCORES = pa.schema(
-    [
-        ("completion_id", pa.string()),
-        ("source", pa.string()),
-        ("score", pa.float64()),
-        ("reason", pa.string()),
-        ("measures", _MEASURES),
-        ("raw", pa.string()),
-        ("tokens_in", pa.int64()),
-        ("tokens_out", pa.int64()),
-        ("money", pa.float64()),
-    ]
-)
+COMPLETIONS = schema_of(CompletionRow)
 
 
 PAIRS = pa.schema(
@@ -62,44 +41,6 @@ PAIRS = pa.schema(
         ("b", pa.string()),
         ("rule", pa.string()),
         ("margin", pa.float64()),
-    ]
-)
-
-
-JUDGEMENTS = pa.schema(
-    [
-        ("pair_id", pa.string()),
-        ("source", pa.string()),
-        ("verdict", pa.string()),
-        ("confidence", pa.float64()),
-        ("reason", pa.string()),
-        ("raw", pa.string()),
-        ("forward", pa.string()),
-        ("backward", pa.string()),
-        ("tokens_in", pa.int64()),
-        ("tokens_out", pa.int64()),
-        ("money", pa.float64()),
-        pa.field("at", pa.timestamp("ms", tz="UTC"), metadata={"volatile": "true"}),
-    ]
-)
-
-
-LABELS = pa.schema(
-    [
-        # The answer's id in Argilla.
-        pa.field("label_id", pa.string(), metadata={"volatile": "true"}),
-        ("record_id", pa.string()),  # content hash of what was asked
-        ("pair_id", pa.string()),
-        ("kind", pa.string()),  # pair, gold or repeat
-        ("annotator", pa.string()),
-        ("verdict", pa.string()),  # in terms of the pair's a and b; none: discarded
-        ("expected", pa.string()),  # the known verdict of a gold pair
-        ("strength", pa.int32()),
-        ("comment", pa.string()),
-        ("shown_first", pa.string()),  # a or b
-        ("mode", pa.string()),  # blind or review
-        ("why", pa.string()),  # the pair was chosen
-        pa.field("at", pa.timestamp("ms", tz="UTC"), metadata={"volatile": "true"}),
     ]
 )
 
@@ -140,33 +81,27 @@ PREFERENCES = pa.schema(
 )
 
 
-IMPORTED = pa.schema(  # imported preferences, as texts
-    [
-        ("pair_id", pa.string()),
-        ("prompt_id", pa.string()),
-        ("prompt", pa.string()),
-        ("messages", _MESSAGES),
-        ("chosen", pa.string()),
-        ("rejected", pa.string()),
-        ("p_chosen", pa.float64()),
-        ("sources", pa.list_(pa.string())),
-        ("agreement", pa.float64()),
-    ]
-)
+Answerer = Literal["policy", "opponent"]
 
 
-OUTCOMES = pa.schema(
-    [
-        ("opponent", pa.string()),
-        ("split", pa.string()),
-        ("prompt_id", pa.string()),
-        ("sample_index", pa.int32()),
-        ("outcome", pa.float64()),  # 1: the round's policy won; none: undecided
-        ("length_difference", pa.int32()),  # tokens of its answer minus tokens of the opponent's
-        ("reason", pa.string()),
-        ("unjudged", pa.string()),  # policy or opponent: only its answer could not be judged
-    ]
-)
+class OutcomeRow(TypedDict):
+    """A comparison of the round's policy with an opponent.
+
+    outcome: 1: the round's policy won; None: undecided. length_difference: tokens of its answer
+    minus tokens of the opponent's. unjudged: the only one whose answer could not be judged.
+    """
+
+    opponent: str
+    split: str
+    prompt_id: str
+    sample_index: Int32
+    outcome: float | None
+    length_difference: Int32
+    reason: str
+    unjudged: Answerer | None
+
+
+OUTCOMES = schema_of(OutcomeRow)
 
 
 MATCHES = pa.schema(  # of a round's policy with those of earlier rounds, on test prompts
@@ -191,53 +126,41 @@ FORGOTTEN = pa.schema(  # test prompts that an earlier round's policy answered b
 )
 
 
-SCORED = pa.schema(  # completions whose log-probs are computed
-    [
-        ("completion_id", pa.string()),
-        ("prompt_token_ids", pa.list_(pa.int32())),
-        ("token_ids", pa.list_(pa.int32())),
-    ]
-)
-
-
 class ScoredRow(TypedDict):
-    """A row of SCORED."""
+    """A completion whose log-prob is computed."""
 
     completion_id: str
-    prompt_token_ids: list[int]
-    token_ids: list[int]
+    prompt_token_ids: list[Int32]
+    token_ids: list[Int32]
 
 
-CONTINUATIONS = pa.schema(  # texts whose likelihoods are computed
-    [
-        ("continuation_id", pa.string()),
-        ("prompt_id", pa.string()),
-        ("prompt", pa.string()),
-        ("messages", _MESSAGES),
-        ("continuation", pa.string()),
-    ]
-)
+SCORED = schema_of(ScoredRow)
 
 
 class ContinuationRow(TypedDict):
-    """A row of CONTINUATIONS."""
+    """A text whose likelihood is computed."""
 
     continuation_id: str
     prompt_id: str
     prompt: str | None
-    messages: list[dict[str, str]] | None
+    messages: Messages | None
     continuation: str
 
 
-LIKELIHOODS = pa.schema(
-    [
-        ("continuation_id", pa.string()),
-        ("prompt_token_ids", pa.list_(pa.int32())),
-        ("token_ids", pa.list_(pa.int32())),
-        ("logp", pa.float64()),
-        ("greedy", pa.bool_()),  # whether each token was the likeliest
-    ]
-)
+CONTINUATIONS = schema_of(ContinuationRow)
+
+
+class LikelihoodRow(TypedDict):
+    """A likelihood. greedy: whether each token was the likeliest."""
+
+    continuation_id: str
+    prompt_token_ids: list[Int32]
+    token_ids: list[Int32]
+    logp: float
+    greedy: bool
+
+
+LIKELIHOODS = schema_of(LikelihoodRow)
 
 
 LOGPS = pa.schema([("completion_id", pa.string()), ("logp", pa.float64())])

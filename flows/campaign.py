@@ -2,19 +2,19 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
 
 from dpo_core.atomic import write_atomic
 from dpo_core.campaign.artifacts import Artifact, current_artifact
-from dpo_core.campaign.facts import policy_name, read_round_row
+from dpo_core.campaign.current import PromotedPolicy, StopReason
+from dpo_core.campaign.facts import policy_name, read_round_metrics
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.metric_columns import JSON_COLUMNS
 from dpo_core.errors import WaitingForPeople
-from dpo_core.gate.stop_rules import StopReason, stop_rule
+from dpo_core.gate.stop_rules import stop_rule
 from dpo_core.scalars import record_scalars
 from flows.config import KeepLast
 from flows.config.attempts import rejected_rounds
@@ -160,9 +160,7 @@ def _remember(session: Session, incumbent: EvaluatedPolicy) -> None:
     """Record the incumbent for people and tools that look for the best weights."""
     policy = incumbent.policy
     folder = policy.folder.relative_to(session.layout.root)
-    session.store.remember(
-        "promoted", {"round": policy.round, "policy": policy.id, "path": str(folder)}
-    )
+    session.store.remember("promoted", PromotedPolicy(policy.round, policy.id, str(folder)))
 
 
 def _prune(session: Session, needed: Sequence[Policy], earlier: Sequence[RoundRecord]) -> None:
@@ -202,10 +200,14 @@ def _expendable(keep: Literal["all", "promoted"] | KeepLast, number: int) -> Seq
 
 def _write_metrics(layout: Layout, rounds: int) -> None:
     """Write metrics.parquet and its events: one row per finished, valid round."""
-    rows: list[dict[str, Any]] = [
-        {**row, **{name: json.dumps(row[name]) for name in JSON_COLUMNS if name in row}}
+    given = [
+        row.given()
         for number in range(1, rounds + 1)
-        if (row := read_round_row(layout, number))
+        if (row := read_round_metrics(layout, number)) is not None
+    ]
+    rows = [
+        {**row, **{name: json.dumps(row[name]) for name in JSON_COLUMNS if name in row}}
+        for row in given
     ]
     list(record_scalars(rows, layout.events("rounds"), index="round", group="rounds"))
 
@@ -224,7 +226,7 @@ def find_stop_reason(
     sentence = prompts_used_up(session, number, earlier)
     if sentence is not None:
         return StopReason("prompts", sentence)
-    if read_round_row(session.layout, number) is not None:
+    if read_round_metrics(session.layout, number) is not None:
         return None  # a finished round costs nothing more
     rows = [record.row for record in earlier]
     return stop_rule(rows, session.config.stop, session.store.rollbacks)
@@ -241,6 +243,6 @@ def find_gate_stop(session: Session, record: RoundRecord) -> StopReason | None:
 
 def record_stop(session: Session, stopped: StopReason | None) -> None:
     """Record and report why the campaign ended early; None: it did not."""
-    session.store.remember("stopped", asdict(stopped) if stopped is not None else None)
+    session.store.remember("stopped", stopped)
     if stopped is not None:
         session.progress.note(f"the campaign ends here: {stopped.sentence}")

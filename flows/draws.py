@@ -4,23 +4,25 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.layout import OWN
+from dpo_core.campaign.step_facts import PromptsFacts
 from dpo_core.schemas import COMPLETIONS, PROMPTS, SCORES
+from dpo_core.step_facts import StepFacts
 from dpo_core.tables import concatenate
 from flows.prefect.tasks import step
-from flows.round_state import OWN_SAMPLES, REJECTED_FROM, DrawnAnswers, Other, Policy, RoundRecord
+from flows.round_state import DrawnAnswers, Other, Policy, RoundRecord
 from flows.session import Session
 from flows.steps.pairs import count_pairs
 from flows.steps.prompts import DRAWN, PromptDraw, draw_prompts
 from flows.steps.rejected_answers import combine_answers, sample_other
 from flows.steps.sample import sample
 from flows.steps.score import score
+from generation.jobs import CompletionsFacts
 from labeling.pairs.draw_sizes import (
     DrawProgress,
     PairGoal,
@@ -94,21 +96,19 @@ def _draw_until_enough(
         draws.append(drawn := _answer(session, number, sources, prompts, part.ending))
         so_far = DrawProgress(
             so_far.prompts + prompts.entry.kept,
-            so_far.tokens + drawn.completions.entry.facts["tokens"],
+            so_far.tokens + drawn.completions.facts(CompletionsFacts).tokens,
             count_pairs(session, number, draws),
             used_up=prompts.entry.kept < wanted,
         )
-    joined = step(join_draws)(session, number, draws, outcome(goal, so_far, ended))
-    reason = shortfall_message(joined.prompts.entry.facts)
+    ended_as = outcome(goal, so_far, ended)
+    joined = step(join_draws)(session, number, draws, PromptsFacts.read(ended_as))
+    reason = shortfall_message(ended_as)
     if reason is not None and not joined.prompts.cached:
         session.progress.notice(f"round {number} has fewer pairs than wanted: {reason}")
     return joined
 
 
-_COUNTS = ("prompts", "prompt_tokens", "completions", "tokens", "truncated")
-"""Facts that add up. Durations stay with the draws, or they would count twice."""
-
-_SAME = (OWN_SAMPLES, REJECTED_FROM)
+_SAME = {"own_samples", "rejected_from"}
 """Facts of completions that are the same in all draws, if they have them."""
 
 _SCHEMAS: Mapping[str, pa.Schema] = {
@@ -119,23 +119,32 @@ _SCHEMAS: Mapping[str, pa.Schema] = {
 
 
 def join_draws(
-    session: Session, number: int, draws: Sequence[DrawnAnswers], outcome: Mapping[str, Any]
+    session: Session, number: int, draws: Sequence[DrawnAnswers], outcome: PromptsFacts
 ) -> DrawnAnswers:
     """The draws joined, under the step names of a single draw.
 
     outcome: how drawing ended, recorded as facts of step `prompts`.
     """
-    prompts = _join(session, number, "prompts", [d.prompts for d in draws], outcome)
-    completions = _join(session, number, "completions", [d.completions for d in draws], {})
+    drawn, answered = [d.prompts for d in draws], [d.completions for d in draws]
+    reused = sum(part.facts(PromptsFacts).reused for part in drawn)
+    facts = outcome.model_copy(update={"reused": reused})
+    prompts = _join(session, number, "prompts", drawn, facts, outcome.as_json())
+    added = _add_up([part.facts(CompletionsFacts) for part in answered])
+    completions = _join(session, number, "completions", answered, added, {})
     scored = [d.scores for d in draws if d.scores is not None]
-    scores = _join(session, number, "scores", scored, {})
+    scores = _join(session, number, "scores", scored, StepFacts(), {})
     parts = {part.entry.step: part for d in draws for part in d.artifacts()}
     parts |= {name: part for d in draws for name, part in d.parts.items()}
     return DrawnAnswers(prompts, completions, scores, parts)
 
 
 def _join(
-    session: Session, number: int, step: str, parts: Sequence[Artifact], outcome: Mapping[str, Any]
+    session: Session,
+    number: int,
+    step: str,
+    parts: Sequence[Artifact],
+    facts: StepFacts,
+    config: Mapping[str, object],
 ) -> Artifact:
     file = f"{step}.parquet"
     inputs = {f"draw_{place}": part.input(file) for place, part in enumerate(parts, 1)}
@@ -143,16 +152,21 @@ def _join(
 
     def make(folder: Path, given: Inputs) -> StepResult:
         concatenate([given.path(name) for name in inputs], folder / file, _SCHEMAS[step])
-        return replace(counts, facts={**outcome, **_facts(step, parts)})
+        return replace(counts, facts=facts)
 
-    return session.step(number, step, make, config=dict(outcome), inputs=inputs)
+    return session.step(number, step, make, config=config, inputs=inputs)
 
 
-def _facts(step: str, parts: Sequence[Artifact]) -> dict[str, Any]:
-    names = {"prompts": ("reused",), "completions": _COUNTS}.get(step, ())
-    first = parts[0].entry.facts if parts else {}
-    same = {name: first[name] for name in _SAME if name in first}
-    return {name: sum(part.entry.facts[name] for part in parts) for name in names} | same
+def _add_up(draws: Sequence[CompletionsFacts]) -> CompletionsFacts:
+    """Without durations, which stay with the draws, or they would count twice."""
+    return CompletionsFacts(
+        prompts=sum(draw.prompts for draw in draws),
+        prompt_tokens=sum(draw.prompt_tokens or 0 for draw in draws),
+        completions=sum(draw.completions for draw in draws),
+        tokens=sum(draw.tokens for draw in draws),
+        truncated=sum(draw.truncated for draw in draws),
+        **(draws[0].model_dump(include=_SAME, exclude_unset=True) if draws else {}),
+    )
 
 
 def _sum(parts: Sequence[Artifact]) -> StepResult:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from dpo_core.campaign.artifacts import current_artifact
-from dpo_core.campaign.facts import read_round_row
+from dpo_core.campaign.facts import read_round_metrics
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.waiting import Waiting, read_waiting
 from dpo_core.errors import RatchetError
@@ -73,8 +73,8 @@ def notify_decision(session: Session, number: int, before: str | None) -> None:
     """Notify what the gate decided, unless it is the decision `before` this run."""
     if read_decision_sentence(session.layout, number) == before:
         return
-    row = read_round_row(session.layout, number) or {}
-    text = f"round {number}: {row.get('decision', 'finished')}"
+    row = read_round_metrics(session.layout, number)
+    text = f"round {number}: {(row.decision if row is not None else '') or 'finished'}"
     send_notification(session.config, "gate", text, session.progress.notice)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from dpo_core.campaign.artifacts import Artifact
+from dpo_core.campaign.gate_record import RejectedAttempt
 from flows.config import describe_attempt
 from flows.draws import AnswerSources, draw_answers
 from flows.evaluation.held_out import Opponents
@@ -26,7 +27,7 @@ from flows.steps.base import base_policy, held_out, report_power
 from flows.steps.calibrate import calibrate
 from flows.steps.certify import certify
 from flows.steps.evaluate import RoundEvaluation, evaluate
-from flows.steps.gate import GateCandidate, RejectedAttempt, gate, read_decision
+from flows.steps.gate import GateCandidate, gate, read_decision
 from flows.steps.gate_pool import gate_pool
 from flows.steps.imported_preferences import imported_preferences
 from flows.steps.labels import ask_people

@@ -1,13 +1,14 @@
 """What the steps of a round pass on: policies, answers, preferences and the record of a round."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 from dpo_core.campaign.artifacts import Artifact
+from dpo_core.campaign.facts import read_metrics
 from dpo_core.campaign.inputs import Input
+from dpo_core.campaign.round_metrics import RoundMetrics
+from generation.jobs import CompletionsFacts
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,7 @@ Other = Policy | str
 """Whose answers are rejected by construction: an earlier policy, or a model by folder or hub id."""
 
 OWN_SAMPLES = "own_samples"
-"""Fact of completions that mix two models: answers with a lower sample index are the policy's."""
-
-REJECTED_FROM = "rejected_from"
-"""Fact of such completions: the name of the other model."""
+"""See CompletionsFacts, whose field it names in the recipes of steps."""
 
 
 def parquet_inputs(**artifacts: Artifact | None) -> dict[str, Input]:
@@ -59,8 +57,7 @@ class DrawnAnswers:
     @property
     def own_samples(self) -> int | None:
         """See OWN_SAMPLES; None where all answers are the policy's."""
-        samples: int | None = self.completions.entry.facts.get(OWN_SAMPLES)
-        return samples
+        return self.completions.facts(CompletionsFacts).own_samples
 
     def artifacts(self) -> Iterator[Artifact]:
         return (a for a in (self.prompts, self.completions, self.scores) if a is not None)
@@ -85,7 +82,7 @@ class PreferenceSources:
     @property
     def own_samples(self) -> int | None:
         """See OWN_SAMPLES; None where all answers are the policy's."""
-        return self.completions.entry.facts.get(OWN_SAMPLES) if self.completions else None
+        return self.completions.facts(CompletionsFacts).own_samples if self.completions else None
 
 
 @dataclass(frozen=True)
@@ -178,11 +175,10 @@ class RoundRecord:
     rejected: tuple[Artifact, ...] = ()
 
     @property
-    def row(self) -> Mapping[str, Any]:
-        """The round's metrics; see dpo_core.campaign.round_metrics."""
+    def row(self) -> RoundMetrics:
+        """The round's metrics."""
         assert self.gate is not None, "a finished round has a gate"
-        metrics: dict[str, Any] = json.loads(self.gate.path("metrics.json").read_text("utf-8"))
-        return metrics
+        return read_metrics(self.gate)
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,22 @@ class SampleResult(EngineResult):
     engines: tuple[EngineSpeed, ...] = ()
 
 
+class CompletionsFacts(SampleResult):
+    """The facts of every step that answers prompts, and of an import of answers.
+
+    own_samples: answers with a lower sample index are the policy's, the others those of the model
+    `rejected_from`. chat: whether a task of lm-eval asks in the policy's chat template.
+    continuations: texts whose likelihood was taken.
+    """
+
+    shard_prompts: int | None = None
+    tensor_parallel_size: int | None = None
+    own_samples: int | None = None
+    rejected_from: str = ""
+    chat: bool = False
+    continuations: int | None = None
+
+
 class ContinuationsResult(EngineResult):
     """The number of `continuations` that were scored."""
 

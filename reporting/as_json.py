@@ -7,7 +7,6 @@ unchanged: a program must ignore keys that it does not know.
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
 
 from dpo_core.campaign.metric_columns import COLUMNS, JSON_COLUMNS, Column
 from reporting.certification import (
@@ -22,66 +21,36 @@ from reporting.summary import CampaignSummary
 
 VERSION = 1
 
+Schema = Mapping[str, object]
+"""A JSON schema, or part of one."""
+
+
+def _object(kind: str | list[str] = "object", /, **properties: Schema) -> Schema:
+    """Of an object that has all of these keys."""
+    return {"type": kind, "required": list(properties), "properties": properties}
+
+
+def _array(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
+
+
 _NUMBER, _TEXT = {"type": ["number", "null"]}, {"type": "string"}
-_TAKEN_BACK = {
-    "type": "object",
-    "required": ["source", "rounds", "used", "by", "at"],
-    "properties": {
-        "source": _TEXT,
-        "rounds": {"type": "array", "items": {"type": "integer"}},
-        "used": {"type": "array", "items": {"type": "integer"}},
-        "by": _TEXT,
-        "at": _TEXT,
-    },
-}
-_ROLLED_BACK = {
-    "type": "object",
-    "required": ["after", "to", "by", "at", "why"],
-    "properties": {
-        "after": {"type": "integer"},
-        "to": {"type": "integer"},
-        "by": _TEXT,
-        "at": _TEXT,
-        "why": _TEXT,
-    },
-}
-_STOPPED = {
-    "type": ["object", "null"],
-    "required": ["rule", "sentence"],
-    "properties": {"rule": _TEXT, "sentence": _TEXT},
-}
-_CERTIFIED = {
-    "type": ["object", "null"],
-    "required": [
-        "false_promotions",
-        "decisions",
-        "planned",
-        "prompts_used",
-        "prompts",
-        "rounds",
-        "sentence",
-    ],
-    "properties": {
-        "false_promotions": {"type": "number"},
-        "decisions": {"type": "integer"},
-        "planned": {"type": "integer"},
-        "prompts_used": {"type": "integer"},
-        "prompts": {"type": "integer"},
-        "rounds": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["round", "rests_on"],
-                "properties": {
-                    "round": {"type": "integer"},
-                    "rests_on": {"enum": [CERTIFIED, ON_SET, NOT_CERTIFIED, BY_A_PERSON]},
-                },
-            },
-        },
-        "sentence": _TEXT,
-    },
-}
-_TOP: Mapping[str, tuple[dict[str, Any], str]] = {
+_WHOLE, _OR_NULL = {"type": "integer"}, ["object", "null"]
+_TAKEN_BACK = _object(source=_TEXT, rounds=_array(_WHOLE), used=_array(_WHOLE), by=_TEXT, at=_TEXT)
+_ROLLED_BACK = _object(after=_WHOLE, to=_WHOLE, by=_TEXT, at=_TEXT, why=_TEXT)
+_STOPPED = _object(_OR_NULL, rule=_TEXT, sentence=_TEXT)
+_RESTS_ON = {"enum": [CERTIFIED, ON_SET, NOT_CERTIFIED, BY_A_PERSON]}
+_CERTIFIED = _object(
+    _OR_NULL,
+    false_promotions={"type": "number"},
+    decisions=_WHOLE,
+    planned=_WHOLE,
+    prompts_used=_WHOLE,
+    prompts=_WHOLE,
+    rounds=_array(_object(round=_WHOLE, rests_on=_RESTS_ON)),
+    sentence=_TEXT,
+)
+_TOP: Mapping[str, tuple[Schema, str]] = {
     "version": ({"const": VERSION}, "version of this format"),
     "name": (_TEXT, "name of the campaign"),
     "directory": (_TEXT, "folder of the campaign, as given"),
@@ -94,15 +63,15 @@ _TOP: Mapping[str, tuple[dict[str, Any], str]] = {
     "headline": (_TEXT, "the result so far, in one to three sentences"),
     "stopped": (_STOPPED, "the rule that ended the campaign early, and why; null if none did"),
     "taken_back": (
-        {"type": "array", "items": _TAKEN_BACK},
+        _array(_TAKEN_BACK),
         "retracted sources: in which rounds, which of these had judgements of it, by whom",
     ),
     "outdated": (
-        {"type": "array", "items": {"type": "integer"}},
+        _array(_WHOLE),
         "rounds to be run again after a retraction",
     ),
     "rolled_back": (
-        {"type": "array", "items": _ROLLED_BACK},
+        _array(_ROLLED_BACK),
         "rollbacks by a person, which override the gate: after which round, and to the policy of "
         "which (0: the base)",
     ),
@@ -123,14 +92,14 @@ _TOP: Mapping[str, tuple[dict[str, Any], str]] = {
         "cost of the whole campaign so far, its base included, at the current prices: the cost "
         "columns of a round",
     ),
-    "rounds": ({"type": "array", "items": {"$ref": "#/$defs/round"}}, "the finished rounds"),
+    "rounds": (_array({"$ref": "#/$defs/round"}), "the finished rounds"),
 }
 _TYPES = {int: "integer", float: "number", str: "string", bool: "boolean"}
 
 
-def as_json(summary: CampaignSummary) -> dict[str, Any]:
+def as_json(summary: CampaignSummary) -> dict[str, object]:
     """What `ratchet status --json` prints. A missing number is null, never NaN."""
-    names = [column.name for column in COLUMNS]
+    certified = certification_summary(summary)
     return {
         "version": VERSION,
         "name": summary.name,
@@ -139,19 +108,24 @@ def as_json(summary: CampaignSummary) -> dict[str, Any]:
         "rounds_planned": summary.rounds_planned,
         "doing": summary.doing,
         "headline": headline(summary),
-        "stopped": _plain(summary.stopped),
+        "stopped": asdict(summary.stopped) if summary.stopped is not None else None,
         "taken_back": [_plain(asdict(retraction)) for retraction in summary.retractions],
         "outdated": list(summary.outdated),
         "rolled_back": [asdict(rollback) for rollback in summary.rollbacks],
         "gate_looks": summary.gate_looks,
-        "certified": _plain(certification_summary(summary)),
+        "certified": _plain(asdict(certified)) if certified is not None else None,
         "base": _plain(summary.base),
-        "cost": _plain(summary.cost),
-        "rounds": [_plain({**dict.fromkeys(names), **row}) for row in summary.rounds],
+        "cost": _plain(summary.cost.model_dump(exclude_unset=True)),
+        "rounds": rounds_as_json(summary),
     }
 
 
-def schema() -> dict[str, Any]:
+def rounds_as_json(summary: CampaignSummary) -> list[dict[str, object]]:
+    """The metrics of each finished round, with every column."""
+    return [{name: _plain(value) for name, value in row.whole().items()} for row in summary.rounds]
+
+
+def schema() -> Schema:
     """The JSON schema (draft 2020-12) of `as_json`."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -174,18 +148,16 @@ def schema() -> dict[str, Any]:
     }
 
 
-def _column(column: Column) -> dict[str, Any]:
+def _column(column: Column) -> Schema:
     kinds = ["object", "array"] if column.name in JSON_COLUMNS else [_TYPES[column.kind]]
     return {"type": [*kinds, "null"], "description": column.meaning.removeprefix("JSON: ")}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
-    if hasattr(value, "item"):  # a scalar of numpy, as pandas returns
-        value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -1,12 +1,13 @@
 """The first screen: is it better, at what price, can I trust it?"""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
+from dpo_core.campaign.metric_fields import finite
+from dpo_core.campaign.round_metrics import RoundMetrics
 from dpo_core.text import counted, visible
 from reporting.certification import certification_sentences, certification_summary
 from reporting.label_gains import PER, LabelGains, count_human_labels, count_labels, label_gains
-from reporting.numbers import Row, confidence, lowest_kappa, number
+from reporting.numbers import lowest_kappa
 from reporting.sentences import cautions, format_win_rate, incumbent_row
 from reporting.summary import CampaignSummary
 from reporting.tables.evaluation import cycles
@@ -34,10 +35,10 @@ def at_a_glance(summary: CampaignSummary) -> tuple[QuestionAnswer, ...]:
     )
 
 
-def _better(summary: CampaignSummary, row: Row) -> str:
-    parts = [f"vs. base: {format_win_rate(row, 'win_rate_base', confidence(summary))}"]
-    if number(row, "lc_win_rate_base") is not None:
-        note = ", extrapolated" if row.get("lc_win_rate_base_extrapolated") else ""
+def _better(summary: CampaignSummary, row: RoundMetrics) -> str:
+    parts = [f"vs. base: {format_win_rate(row, 'win_rate_base', summary.settings.confidence)}"]
+    if row.lc_win_rate_base is not None:
+        note = ", extrapolated" if row.lc_win_rate_base_extrapolated else ""
         parts.append(f"length-controlled {format_win_rate(row, 'lc_win_rate_base')}{note}")
     previous = _previous(summary, row)
     if previous != "base":
@@ -45,12 +46,12 @@ def _better(summary: CampaignSummary, row: Row) -> str:
     return f"Win rate {'; '.join(parts)}."
 
 
-def _previous(summary: CampaignSummary, row: Row) -> str:
+def _previous(summary: CampaignSummary, row: RoundMetrics) -> str:
     """Name of the policy that the round started from."""
-    first, previous = summary.rounds[0], row.get("previous_policy")
-    if row["round"] == 1 or (first["round"] == 1 and previous == first.get("previous_policy")):
+    first, previous = summary.rounds[0], row.previous_policy
+    if row.round == 1 or (first.round == 1 and previous == first.previous_policy):
         return "base"
-    numbers = [other["round"] for other in summary.rounds if other.get("policy") == previous]
+    numbers = [other.round for other in summary.rounds if other.policy == previous]
     return f"round {numbers[0]}" if previous and numbers else "the previous policy"
 
 
@@ -59,7 +60,7 @@ def _price(summary: CampaignSummary) -> str:
     spent = ", ".join(_spent(summary))
     cost = f"{rounds} took {spent}." if spent else f"{rounds}; no cost was recorded."
     gains = label_gains(summary)
-    return f"{cost} {_gain(gains[-1], confidence(summary))}".rstrip() if gains else cost
+    return f"{cost} {_gain(gains[-1], summary.settings.confidence)}".rstrip() if gains else cost
 
 
 def _gain(gains: LabelGains, level: float) -> str:
@@ -89,14 +90,13 @@ def _spent(summary: CampaignSummary) -> Iterator[str]:
     generated = _total(summary, "tokens_out")
     if generated:
         yield f"{generated:,.0f} generated tokens"
-    if any("labels_by_source" in row or row.get("judges") for row in summary.rounds):
+    if any(row.labels_by_source is not None or row.judges for row in summary.rounds):
         labels = sum(count_labels(row) for row in summary.rounds)
         people = sum(count_human_labels(row) or 0 for row in summary.rounds)
         yield f"{labels:,} labels ({people:,} human)"
     money = _total(summary, "money")
     if money:
-        prices: Mapping[str, Any] = summary.settings.get("prices") or {}
-        yield f"{visible(str(prices.get('currency', 'money')))} {money:,.2f}"
+        yield f"{visible(summary.settings.currency or 'money')} {money:,.2f}"
 
 
 def _duration(seconds: float, what: str) -> str:
@@ -108,32 +108,32 @@ def _duration(seconds: float, what: str) -> str:
 
 def _total(summary: CampaignSummary, name: str) -> float:
     """Of the whole campaign, its base and discarded attempts included if they were recorded."""
-    whole = number(summary.cost, name)
-    return sum(number(row, name) or 0.0 for row in summary.rounds) if whole is None else whole
+    whole = finite(getattr(summary.cost, name, None))
+    return sum(row.number(name) or 0.0 for row in summary.rounds) if whole is None else whole
 
 
-def _trust(summary: CampaignSummary, row: Row) -> str:
+def _trust(summary: CampaignSummary, row: RoundMetrics) -> str:
     """A problem of the evaluation's set-up in any round counts for all rounds."""
     concerns = list(
         dict.fromkeys([*_measured(row), *_same_judge(summary), *cautions(summary, row)])
     )
     checked = (_checked(row), *_looked(summary), *certification_sentences(summary))
     if not concerns:
-        return " ".join((f"No metric of round {row['round']} gives cause for concern.", *checked))
+        return " ".join((f"No metric of round {row.round} gives cause for concern.", *checked))
     left = len(concerns) - CONCERNS_SHOWN
     more = [f"{counted(left, 'more caution')} below."] if left > 0 else []
     return " ".join(("With care.", *concerns[:CONCERNS_SHOWN], *more, *checked))
 
 
 def _same_judge(summary: CampaignSummary) -> Iterator[str]:
-    if any(SAME_JUDGE in (row.get("warnings") or {}) for row in summary.rounds):
+    if any(SAME_JUDGE in (row.warnings or {}) for row in summary.rounds):
         yield (
             "Training and evaluation share a judge, so reward hacking cannot be ruled out. Set an "
             "independent `evaluation_judge`."
         )
 
 
-def _checked(row: Row) -> str:
+def _checked(row: RoundMetrics) -> str:
     lowest = lowest_kappa(row)
     if lowest is None:
         return "No judge was compared with human labels."
@@ -148,18 +148,17 @@ def _looked(summary: CampaignSummary) -> Iterator[str]:
         )
 
 
-def _undecided(row: Row) -> Iterator[str]:
-    counts = (row.get("decided") or {}).get("base") or {}
-    total, decided = counts.get("comparisons") or 0, counts.get("decided") or 0
-    if total and decided < _FEW_DECIDED * total:
-        yield f"Only {decided} of {total} comparisons with the base were decided."
+def _undecided(row: RoundMetrics) -> Iterator[str]:
+    counts = (row.decided or {}).get("base")
+    if counts is not None and counts.decided < _FEW_DECIDED * counts.comparisons:
+        yield (
+            f"Only {counts.decided} of {counts.comparisons} comparisons with the base were decided."
+        )
 
 
-def _irrelevant(row: Row) -> Iterator[str]:
+def _irrelevant(row: RoundMetrics) -> Iterator[str]:
     """Nothing unless clearly fewer answers match their prompts than the base's do."""
-    share, base, high = (
-        number(row, name) for name in ("relevance", "relevance_base", "relevance_change_base_high")
-    )
+    share, base, high = row.relevance, row.relevance_base, row.relevance_change_base_high
     if share is not None and base is not None and high is not None and high < 0:
         yield (
             f"Only {100 * share:.0f}% of answers match their prompts, vs. {100 * base:.0f}% for "
@@ -167,33 +166,32 @@ def _irrelevant(row: Row) -> Iterator[str]:
         )
 
 
-def _measured(row: Row) -> Iterator[str]:
+def _measured(row: RoundMetrics) -> Iterator[str]:
     """Findings of the evaluation that cast doubt on the win rate."""
-    if row.get("lc_win_rate_base_extrapolated"):
+    if row.lc_win_rate_base_extrapolated:
         yield (
             "The length-controlled win rate is extrapolated: nearly all answers are longer than "
             "the base's, or nearly all are shorter."
         )
     yield from _undecided(row)
-    plain, controlled = (number(row, f"{p}win_rate_base") for p in ("", "lc_"))
+    plain, controlled = row.win_rate_base, row.lc_win_rate_base
     if plain is not None and controlled is not None and plain - controlled > _LENGTH_GAP:
         points = 100 * (plain - controlled)
         yield f"Length control lowers the win rate by {points:.0f} points."
     yield from _irrelevant(row)
-    failed = [name for name, suite in (row.get("suites") or {}).items() if suite.get("failed")]
+    failed = [name for name, suite in (row.suites or {}).items() if suite.failed]
     if failed:
         yield f"Regression suites that fell: {', '.join(map(visible, failed))}."
     worse = [
         name
-        for name, group in (row.get("slices") or {}).items()
-        if group.get("flagged") and (number(group, "win_rate") or 0.0) < 0.5
+        for name, group in (row.slices or {}).items()
+        if group.flagged and (group.win_rate or 0.0) < 0.5
     ]
     if worse:
         yield f"Worse on {', '.join(map(visible, worse[:3]))}."
     circles = cycles(row)
     if circles:
         yield f"Rounds beat each other in a cycle: {circles[0]}."
-    for judge, kappa in ((row.get("agreement") or {}).get("kappa") or {}).items():
-        value = number(kappa, "value")
-        if value is not None and value < _KAPPA_WEAK:
-            yield f"{visible(judge)} agrees weakly with human labels: κ {value:.2f}."
+    for judge, kappa in row.agreement.kappa.items() if row.agreement is not None else ():
+        if kappa.value is not None and kappa.value < _KAPPA_WEAK:
+            yield f"{visible(judge)} agrees weakly with human labels: κ {kappa.value:.2f}."

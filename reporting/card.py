@@ -5,18 +5,17 @@ Text by users, annotators and models is escaped, so that it cannot act as markdo
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from dpo_core.campaign.ledger import Entry
+from dpo_core.campaign.round_metrics import RoundMetrics
 from dpo_core.gguf.header import names_gguf
 from dpo_core.records import is_person
 from dpo_core.text import counted, visible
 from flows.config import CampaignConfig
 from labeling.exchange.markdown import code, escape, front_matter, table
 from labeling.judges.config import AnyJudgeConfig, members
-from reporting.card_numbers import NATS, SHARE, as_text, cell, evaluation, interval
+from reporting.card_numbers import NATS, SHARE, as_text, evaluation, interval, whole
 from reporting.certification import certification_sentences
-from reporting.numbers import Row, number
 from reporting.sentences import cautions, verdict
 from reporting.summary import CampaignSummary
 
@@ -31,21 +30,21 @@ class PolicyFacts:
 
     summary: CampaignSummary
     config: CampaignConfig
-    row: Row
+    row: RoundMetrics
     steps: Sequence[Entry]
     licence: str | None = None
 
     @property
-    def rounds(self) -> list[Row]:
+    def rounds(self) -> list[RoundMetrics]:
         """The rounds up to this one."""
-        return [row for row in self.summary.rounds if row["round"] <= self.row["round"]]
+        return [row for row in self.summary.rounds if row.round <= self.row.round]
 
     @property
-    def lineage(self) -> list[Row]:
+    def lineage(self) -> list[RoundMetrics]:
         """The rounds whose training is in this policy: no rejected round is."""
-        by_policy = {row.get("policy"): row for row in self.rounds}
+        by_policy = {row.policy: row for row in self.rounds}
         rows = [self.row]
-        while (before := by_policy.get(rows[0].get("previous_policy"))) is not None:
+        while (before := by_policy.get(rows[0].previous_policy)) is not None:
             if before in rows:
                 break
             rows.insert(0, before)
@@ -56,7 +55,7 @@ def model_card(facts: PolicyFacts) -> str:
     """README.md of the policy, with front matter for the Hugging Face Hub."""
     row, name = facts.row, facts.summary.name
     parts = [
-        f"# {escape(name)}, round {row['round']}",
+        f"# {escape(name)}, round {row.round}",
         f"A policy trained by iterative online DPO in the Ratchet campaign {escape(name)}. "
         + as_text(verdict(row, facts.config.evaluation.confidence)),
         *_use(facts.config),
@@ -73,7 +72,7 @@ def model_card(facts: PolicyFacts) -> str:
 
 def _head(facts: PolicyFacts) -> str:
     policy = facts.config.policy
-    head: dict[str, Any] = {
+    head: dict[str, object] = {
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
         "tags": ["dpo", "rlhf", "iterative-dpo", "ratchet"],
@@ -112,7 +111,7 @@ def _data(facts: PolicyFacts) -> list[str]:
     rounds = facts.lineage
     labels: dict[str, int] = {}
     for row in rounds:
-        for who, count in (row.get("labels_by_source") or {}).items():
+        for who, count in (row.labels_by_source or {}).items():
             labels[who] = labels.get(who, 0) + count
     people = [who for who in labels if is_person(who)]
     human = "There are no human labels."
@@ -134,10 +133,10 @@ def _data(facts: PolicyFacts) -> list[str]:
     ]
 
 
-def _dropped(rounds: Sequence[Row]) -> list[str]:
+def _dropped(rounds: Sequence[RoundMetrics]) -> list[str]:
     reasons: dict[str, int] = {}
     for row in rounds:
-        for reason, count in (row.get("dropped") or {}).items():
+        for reason, count in (row.dropped or {}).items():
             reasons[reason] = reasons.get(reason, 0) + count
     rows = [(as_text(reason), f"{count:,}") for reason, count in sorted(reasons.items())]
     return [table(("dropped because", "count"), rows)]
@@ -147,14 +146,14 @@ def _rounds(facts: PolicyFacts) -> list[str]:
     line = facts.lineage
     rows = [
         (
-            str(row["round"]),
-            "yes" if row.get("promoted") else "no",
+            str(row.round),
+            "yes" if row.promoted else "no",
             "yes" if row in line else "no",
-            cell(row, "prompts"),
-            cell(row, "pairs"),
+            whole(row.prompts),
+            whole(row.pairs),
             interval(row, "win_rate_base", SHARE),
             interval(row, "kl_base_nats", NATS),
-            code(str(row.get("policy"))[:16]),
+            code(str(row.policy)[:16]),
         )
         for row in facts.rounds
     ]
@@ -172,7 +171,7 @@ def _rounds(facts: PolicyFacts) -> list[str]:
     ]
 
 
-def _trained_with(facts: PolicyFacts) -> Mapping[str, Any]:
+def _trained_with(facts: PolicyFacts) -> Mapping[str, object]:
     """Settings that the training recorded; empty for older versions of Ratchet."""
     settings = (entry.facts.get("settings") for entry in facts.steps if entry.step == "training")
     return next(settings, None) or {}
@@ -199,8 +198,8 @@ def _lineage(facts: PolicyFacts) -> list[str]:
     versions = {k: v for entry in facts.steps for k, v in entry.versions.items()}
     return [
         "## Lineage",
-        f"- weights: {code(str(row.get('policy')))}\n"
-        f"- trained from: {code(str(row.get('previous_policy')))}\n"
+        f"- weights: {code(str(row.policy))}\n"
+        f"- trained from: {code(str(row.previous_policy))}\n"
         f"- base: {code(visible(shown))}{local}{revision}\n"
         f"- campaign: {escape(facts.summary.name)}, seed {config.seed}; its ledger has every step",
         table(
@@ -224,7 +223,7 @@ def _limits(facts: PolicyFacts) -> list[str]:
         "are counted, not removed (see the overlap in the report).",
         *cautions(facts.summary, facts.row),
     ]
-    if not facts.row.get("promoted"):
+    if not facts.row.promoted:
         lines.insert(0, "The gate did not promote this policy.")
     return ["## Limits", "\n".join(f"- {as_text(line)}" for line in lines)]
 
@@ -249,5 +248,5 @@ def _licence(facts: PolicyFacts) -> list[str]:
     return ["## Licence", f"{code(facts.licence)}. {base}"]
 
 
-def _sum(rows: Sequence[Row], name: str) -> str:
-    return f"{sum(number(row, name) or 0 for row in rows):,.0f}"
+def _sum(rows: Sequence[RoundMetrics], name: str) -> str:
+    return f"{sum(row.number(name) or 0 for row in rows):,.0f}"

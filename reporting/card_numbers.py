@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
+from dpo_core.campaign.round_metrics import RoundMetrics
 from dpo_core.text import visible
 from flows.config import CampaignConfig
 from labeling.exchange.markdown import escape, table
-from reporting.numbers import MISSING, Row, number
+from reporting.numbers import MISSING
 
 NATS, SHARE = "nats", "%"
 _MEASURED = (
@@ -27,13 +28,13 @@ _MEASURED = (
 )
 
 
-def evaluation(row: Row, config: CampaignConfig) -> list[str]:
+def evaluation(row: RoundMetrics, config: CampaignConfig) -> list[str]:
     rows = [
         (label + _extrapolated(row, name), interval(row, name, unit), _base(row, name, unit))
         for name, label, unit in _MEASURED
-        if number(row, name) is not None
+        if row.number(name) is not None
     ]
-    prompts = cell(row, "test_prompts")
+    prompts = whole(row.test_prompts)
     return [
         "## Evaluation",
         f"On {prompts} prompts that no round trained on. In brackets: "
@@ -45,31 +46,30 @@ def evaluation(row: Row, config: CampaignConfig) -> list[str]:
     ]
 
 
-def _extrapolated(row: Row, name: str) -> str:
-    return " (extrapolated)" if row.get(f"{name}_extrapolated") else ""
+def _extrapolated(row: RoundMetrics, name: str) -> str:
+    return " (extrapolated)" if row.number(f"{name}_extrapolated") else ""
 
 
-def _suites(row: Row) -> Iterator[tuple[str, str, str]]:
-    for name, suite in sorted((row.get("suites") or {}).items()):
-        failed = " (fell)" if suite.get("failed") else ""
-        score = _between(suite, "score", "low", "high")
-        yield as_text(name), score, interval(suite, "change") + failed
+def _suites(row: RoundMetrics) -> Iterator[tuple[str, str, str]]:
+    for name, suite in sorted((row.suites or {}).items()):
+        failed = " (fell)" if suite.failed else ""
+        change = _between(suite.change, suite.change_low, suite.change_high)
+        yield as_text(name), _between(suite.score, suite.low, suite.high), change + failed
 
 
-def _slices(row: Row) -> Iterator[tuple[str, str, str]]:
-    for name, group in sorted((row.get("slices") or {}).items()):
-        flagged = " (worse)" if group.get("flagged") else ""
-        rate = _between(group, "win_rate", "low", "high", SHARE)
-        yield as_text(name), cell(group, "prompts"), rate + flagged
+def _slices(row: RoundMetrics) -> Iterator[tuple[str, str, str]]:
+    for name, group in sorted((row.slices or {}).items()):
+        flagged = " (worse)" if group.flagged else ""
+        rate = _between(group.win_rate, group.low, group.high, SHARE)
+        yield as_text(name), whole(group.prompts), rate + flagged
 
 
-def interval(row: Row, name: str, unit: str = "") -> str:
-    return _between(row, name, f"{name}_low", f"{name}_high", unit)
+def interval(row: RoundMetrics, name: str, unit: str = "") -> str:
+    return _between(*row.interval(name), unit)
 
 
-def _between(row: Row, name: str, low_name: str, high_name: str, unit: str = "") -> str:
+def _between(value: float | None, low: float | None, high: float | None, unit: str = "") -> str:
     """An estimate and, if known, its interval."""
-    value, low, high = number(row, name), number(row, low_name), number(row, high_name)
     if value is None:
         return MISSING
     scale, digits = (100, 1) if unit == SHARE else (1, 3)
@@ -79,12 +79,11 @@ def _between(row: Row, name: str, low_name: str, high_name: str, unit: str = "")
     return f"{text} {unit}".rstrip()
 
 
-def _base(row: Row, name: str, unit: str) -> str:
+def _base(row: RoundMetrics, name: str, unit: str) -> str:
     return interval(row, f"{name}_base", unit) if not name.endswith("_base") else MISSING
 
 
-def cell(row: Row, name: str) -> str:
-    value = number(row, name)
+def whole(value: float | None) -> str:
     return MISSING if value is None else f"{value:,.0f}"
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from reporting.numbers import MISSING, Row, base_number, number, number_and_ends
+from dpo_core.campaign.round_metrics import RoundMetrics
+from reporting.numbers import MISSING, base_number
 from reporting.summary import CampaignSummary
 
 
@@ -35,14 +36,13 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f}"
 
 
-def cell(row: Row, name: str, write: Formatter) -> str:
-    value = number(row, name)
+def cell(value: float | None, write: Formatter) -> str:
     return MISSING if value is None else write(value)
 
 
-def cell_with_interval(row: Row, name: str, write: Formatter) -> str:
+def cell_with_interval(row: RoundMetrics, name: str, write: Formatter) -> str:
     """A metric of a round with its interval, as `71.3 [68.8, 73.7]`."""
-    return format_estimate(*number_and_ends(row, name), write)
+    return format_estimate(*row.interval(name), write)
 
 
 def format_estimate(
@@ -55,13 +55,13 @@ def format_estimate(
     return text if low is None or high is None else f"{text} [{write(low)}, {write(high)}]"
 
 
-def cell_with_error(row: Row, name: str) -> str:
-    error = number(row, f"{name}_se")
-    value = cell(row, name, "{:.2f}".format)
+def cell_with_error(row: RoundMetrics, name: str) -> str:
+    error = row.number(f"{name}_se")
+    value = cell(row.number(name), "{:.2f}".format)
     return value if error is None else f"{value} ±{error:.2f}"
 
 
-Column = tuple[str, Callable[[Row], str | None]]
+Column = tuple[str, Callable[[RoundMetrics], str | None]]
 """(heading, formatter of a round's cell, which returns None for an empty cell)."""
 
 
@@ -73,7 +73,7 @@ def table_by_round(
     some = [(name, column) for name, column in cells if any(text is not None for text in column)]
     if not some:
         return TableSection(title, note, (), ())
-    rounds = [str(int(row["round"])) for row in summary.rounds]
+    rounds = [str(row.round) for row in summary.rounds]
     rows = zip(rounds, *(column for _, column in some), strict=True)
     filled = tuple(tuple(missing if text is None else text for text in row) for row in rows)
     return TableSection(title, note, ("round", *(heading for heading, _ in some)), filled)
@@ -83,13 +83,12 @@ def table_beside_base(
     title: str, note: str, summary: CampaignSummary, specs: ColumnSpecs
 ) -> TableSection:
     """A row for the base, then one per round with intervals, without empty columns."""
-    some = [spec for spec in specs if any(number(r, spec[0]) is not None for r in summary.rounds)]
+    some = [spec for spec in specs if any(r.number(spec[0]) is not None for r in summary.rounds)]
     if not some:
         return TableSection(title, note, (), ())
-    base = {name: base_number(summary, name) for name, _, _ in some}
-    rows = [("base", *(cell(base, name, write) for name, _, write in some))]
+    rows = [("base", *(cell(base_number(summary, name), write) for name, _, write in some))]
     rows += [
-        (str(int(row["round"])), *(cell_with_interval(row, name, write) for name, _, write in some))
+        (str(row.round), *(cell_with_interval(row, name, write) for name, _, write in some))
         for row in summary.rounds
     ]
     return TableSection(title, note, ("round", *headings(some)), tuple(rows))

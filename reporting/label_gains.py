@@ -1,10 +1,10 @@
 """What the labels of a round gained: change of win rate and of score per hundred labels."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dpo_core.campaign.round_metrics import RoundMetrics
 from dpo_core.records import is_person
-from reporting.numbers import Row, base_number, number, number_and_ends
+from reporting.numbers import base_number
 from reporting.summary import CampaignSummary
 
 PER = 100
@@ -41,39 +41,35 @@ def label_gains(summary: CampaignSummary) -> tuple[LabelGains, ...]:
     for row in summary.rounds:
         count = count_labels(row)
         if count:
-            before = scores.get(str(row.get("previous_policy")), scores["base"])
+            before = scores.get(str(row.previous_policy), scores["base"])
             gains.append(_round_gains(row, count, before))
-        scores[str(row.get("policy"))] = number(row, "score_mean")
+        scores[str(row.policy)] = row.score_mean
     return tuple(gains)
 
 
-def _round_gains(row: Row, count: int, before: float | None) -> LabelGains:
+def _round_gains(row: RoundMetrics, count: int, before: float | None) -> LabelGains:
     scale = PER / count
-    rate, low, high = number_and_ends(row, "win_rate_previous")
-    now = number(row, "score_mean")
+    rate, low, high = row.interval("win_rate_previous")
+    now = row.score_mean
     wins = None
     if rate is not None:
         ends = [None if end is None else (end - 0.5) * scale for end in (low, high)]
         wins = LabelValue((rate - 0.5) * scale, *ends)
     score = None if now is None or before is None else LabelValue((now - before) * scale)
-    return LabelGains(int(row["round"]), count, wins, score)
+    return LabelGains(row.round, count, wins, score)
 
 
-def count_labels(row: Row) -> int:
+def count_labels(row: RoundMetrics) -> int:
     """Verdicts of judges and people in the round; for rounds of older versions, the pairs that its
     judges judged."""
-    by_source = row.get("labels_by_source")
-    if isinstance(by_source, Mapping):
-        return int(sum(by_source.values()))
-    judges = row.get("judges") or {}
-    return sum(int(judge.get("pairs") or 0) for judge in judges.values())
+    if row.labels_by_source is not None:
+        return sum(row.labels_by_source.values())
+    return sum(judge.pairs or 0 for judge in (row.judges or {}).values())
 
 
-def count_human_labels(row: Row) -> int | None:
+def count_human_labels(row: RoundMetrics) -> int | None:
     """Verdicts of people in the round; None if no person was asked or labels were not counted by
     source."""
-    by_source = row.get("labels_by_source")
-    if not isinstance(by_source, Mapping):
-        return None
-    counts = [int(count) for source, count in by_source.items() if is_person(str(source))]
+    by_source = row.labels_by_source or {}
+    counts = [count for source, count in by_source.items() if is_person(source)]
     return sum(counts) if counts else None

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dpo_core.campaign.ledger import Entry
+from dpo_core.campaign.round_metrics import RoundMetrics
 from dpo_core.text import visible
 from reporting.label_gains import count_labels
-from reporting.numbers import Row
 from reporting.summary import CampaignSummary
 
 HASH_SHOWN = 12
@@ -36,7 +36,7 @@ class Checkpoint:
 
 def lineage(summary: CampaignSummary) -> tuple[Checkpoint, ...]:
     """One checkpoint per round, newest first."""
-    rows = {int(row["round"]): row for row in summary.rounds}
+    rows = {row.round: row for row in summary.rounds}
     by_round: dict[int, list[Entry]] = {}
     for entry in summary.details.steps:
         by_round.setdefault(entry.round, []).append(entry)
@@ -46,7 +46,7 @@ def lineage(summary: CampaignSummary) -> tuple[Checkpoint, ...]:
     )
 
 
-def _sentence(number: int, row: Row | None, entries: Sequence[Entry]) -> str:
+def _sentence(number: int, row: RoundMetrics | None, entries: Sequence[Entry]) -> str:
     steps = {entry.step: entry for entry in entries}
     if number == 0 or row is None or "training" not in steps:
         return "The base policy and the held-out prompts." if number == 0 else "Not finished."
@@ -56,18 +56,17 @@ def _sentence(number: int, row: Row | None, entries: Sequence[Entry]) -> str:
     file = _short(next(iter(data.outputs.values()), None)) if data else "–"
     reset = "also the reference," if start == reference else f"with reference {reference},"
     return (
-        f"Weights {_short(str(row.get('policy')))} were trained from {start}, {reset} on "
-        f"{training.kept} preferences (file {file}) of {row.get('prompts')} prompts with "
+        f"Weights {_short(str(row.policy))} were trained from {start}, {reset} on "
+        f"{training.kept} preferences (file {file}) of {row.prompts} prompts with "
         f"{count_labels(row)} labels{_sources(row)}, under {_versions(training.versions)}, "
         f"on {training.at[:10]}."
     )
 
 
-def _sources(row: Row) -> str:
-    by_source = row.get("labels_by_source")
-    if not isinstance(by_source, Mapping) or not by_source:
-        by_source = {judge: did.get("pairs") for judge, did in (row.get("judges") or {}).items()}
-    counts = ", ".join(f"{visible(source)} {count}" for source, count in by_source.items())
+def _sources(row: RoundMetrics) -> str:
+    pairs = {judge: did.pairs for judge, did in (row.judges or {}).items()}
+    labels = (row.labels_by_source or pairs).items()
+    counts = ", ".join(f"{visible(source)} {count}" for source, count in labels)
     return f" ({counts})" if counts else ""
 
 

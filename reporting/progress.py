@@ -7,6 +7,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from dpo_core.campaign.artifacts import Artifact
 from dpo_core.campaign.ledger import Entry
+from dpo_core.campaign.step_facts import SampledFacts
 from dpo_core.text import counted, visible
 
 
@@ -117,9 +118,11 @@ def _line(entry: Entry, rounds: int) -> str:
     parts = [f"{where:<10} {entry.step:<12} {entry.seconds:6.1f} s"]
     if entry.came_in or entry.kept:
         parts.append(f"{entry.came_in:,} in, {entry.kept:,} kept" + _reasons(entry))
-    tokens, seconds = entry.facts.get("tokens"), entry.facts.get("seconds_engine")
-    if tokens and seconds:
-        parts.append(f"{tokens / seconds:,.0f} tokens/s")
+    if (
+        "seconds_engine" in entry.facts
+        and (sampled := SampledFacts.read(entry.facts)).seconds_engine
+    ):
+        parts.append(f"{sampled.tokens / sampled.seconds_engine:,.0f} tokens/s")
     return "  ".join(parts)
 
 

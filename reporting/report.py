@@ -7,18 +7,17 @@ neither run nor make requests, escaped or not.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from dpo_core.atomic import write_text
 from dpo_core.campaign.metric_columns import COLUMNS
 from dpo_core.text import visible
 from reporting import sample_browser
-from reporting.as_json import as_json
+from reporting.as_json import rounds_as_json
 from reporting.at_a_glance import at_a_glance
 from reporting.lineage import lineage
-from reporting.numbers import MISSING, confidence
+from reporting.numbers import MISSING
 from reporting.page import (
     csp_hash,
     embed_json,
@@ -48,7 +47,7 @@ CELL = 160
 
 def column_table(summary: CampaignSummary) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
     """(name, meaning, one value per round) of every column of metrics.parquet."""
-    rows = as_json(summary)["rounds"]
+    rows = rounds_as_json(summary)
     meanings = {column.name: column.meaning for column in COLUMNS}
     names = dict.fromkeys([*meanings, *(name for row in rows for name in row)])
     return tuple(
@@ -61,7 +60,7 @@ def column_table(summary: CampaignSummary) -> tuple[tuple[str, str, tuple[str, .
     )
 
 
-def format_value(value: Any) -> str:
+def format_value(value: object) -> str:
     """A value of any type as a cell of the column table, truncated if it is long."""
     if value is None:
         return MISSING
@@ -126,17 +125,29 @@ def render_report(summary: CampaignSummary, *, generated_at: str = "") -> str:
     )
 
 
-def _rounds(summary: CampaignSummary) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class ShownRound:
+    """A round in the list of verdicts; see reporting.sentences."""
+
+    number: int
+    promoted: bool
+    verdict: str
+    reasons: tuple[str, ...]
+    checks: tuple[tuple[str, str, str, str], ...]
+    cautions: tuple[str, ...]
+
+
+def _rounds(summary: CampaignSummary) -> list[ShownRound]:
     """Newest first."""
     return [
-        {
-            "number": row["round"],
-            "promoted": bool(row.get("promoted")),
-            "verdict": verdict(row, confidence(summary)),
-            "reasons": gate_reasons(row),
-            "checks": gate_checks(row),
-            "cautions": cautions(summary, row),
-        }
+        ShownRound(
+            row.round,
+            bool(row.promoted),
+            verdict(row, summary.settings.confidence),
+            gate_reasons(row),
+            gate_checks(row),
+            cautions(summary, row),
+        )
         for row in reversed(summary.rounds)
     ]
 

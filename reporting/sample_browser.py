@@ -9,10 +9,9 @@ import gzip
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
+from dpo_core.campaign.metric_fields import finite
 from dpo_core.text import visible
-from reporting.numbers import number
 from reporting.read.samples import SampledAnswer, SampleRow
 from reporting.summary import CampaignSummary
 
@@ -56,11 +55,11 @@ def pack_samples(summary: CampaignSummary) -> str:
 
 def forgotten_ids(summary: CampaignSummary) -> frozenset[str]:
     """Ids of prompts that the last round answers worse than an earlier round."""
-    last = (summary.rounds[-1].get("forgotten") or {}) if summary.rounds else {}
-    return frozenset(str(example.get("prompt_id")) for example in last.get("examples") or ())
+    last = summary.rounds[-1].forgotten if summary.rounds else None
+    return frozenset(example.prompt_id for example in last.examples) if last else frozenset()
 
 
-def _row(row: SampleRow, forgotten: bool) -> dict[str, Any]:
+def _row(row: SampleRow, forgotten: bool) -> dict[str, object]:
     return {
         "p": visible(row.prompt),
         "k": row.kind,
@@ -71,7 +70,7 @@ def _row(row: SampleRow, forgotten: bool) -> dict[str, Any]:
     }
 
 
-def _answer(answer: SampledAnswer) -> list[Any]:
+def _answer(answer: SampledAnswer) -> list[object]:
     """[round, name, text, score, reason, truncated, [[source, verdict, reason, person], …]]"""
     verdicts = [
         [visible(given.source), given.verdict, visible(given.reason), int(given.person)]
@@ -81,7 +80,7 @@ def _answer(answer: SampledAnswer) -> list[Any]:
         answer.round,
         policy_name(answer),
         visible(answer.text),
-        number({"score": answer.score}, "score"),
+        finite(answer.score),
         visible(answer.reason),
         int(answer.finish_reason == "length"),
         verdicts,
@@ -104,7 +103,7 @@ def static_prompts(summary: CampaignSummary) -> tuple[StaticPrompt, ...]:
 
 def score_gain(row: SampleRow) -> float | None:
     """Score of the last answer minus that of the first; None if either is unknown."""
-    first, last = (number({"score": a.score}, "score") for a in (row.answers[0], row.answers[-1]))
+    first, last = (finite(a.score) for a in (row.answers[0], row.answers[-1]))
     return None if first is None or last is None else last - first
 
 
@@ -123,7 +122,7 @@ def _static_answer(answer: SampledAnswer) -> StaticAnswer:
 
 
 def _verdict_texts(answer: SampledAnswer) -> Iterator[str]:
-    score = number({"score": answer.score}, "score")
+    score = finite(answer.score)
     if score is not None:
         yield f"score {score:.3g}" + (f" ({visible(answer.reason)})" if answer.reason else "")
     for given in answer.verdicts:

@@ -1,5 +1,6 @@
 """The tables of a campaign. The terminal and the HTML report both show exactly these."""
 
+from dpo_core.campaign.round_metrics import RoundMetrics
 from dpo_core.text import visible
 from reporting.cells import (
     ColumnSpecs,
@@ -12,7 +13,7 @@ from reporting.cells import (
     percent,
     table_beside_base,
 )
-from reporting.numbers import STEPS, Row, dropped_counts, measure_names, number, seconds_by_step
+from reporting.numbers import STEPS, measure_names, seconds_by_step
 from reporting.summary import CampaignSummary
 from reporting.tables.evaluation import evaluation_sections
 from reporting.tables.first_screen import cost_table, trust_table
@@ -44,11 +45,11 @@ def sections(summary: CampaignSummary) -> tuple[TableSection, ...]:
 
 
 def _better(summary: CampaignSummary) -> TableSection:
-    tests = number(summary.rounds[-1], "test_prompts")
+    tests = summary.rounds[-1].test_prompts
     on = "test prompts" if tests is None else f"{tests:.0f} test prompts"
     rows = [
         (
-            cell(row, "round", count),
+            str(row.round),
             cell_with_interval(row, "win_rate_base", percent),
             cell_with_interval(row, "win_rate_previous", percent),
             cell_with_error(row, "kl_base_nats"),
@@ -69,12 +70,12 @@ def _better(summary: CampaignSummary) -> TableSection:
     return TableSection("Is it better?", note, header, tuple(rows))
 
 
-def _gated(row: Row) -> str:
+def _gated(row: RoundMetrics) -> str:
     """Whether the round was promoted; if not, with the gate's action."""
-    if row.get("promoted"):
+    if row.promoted:
         return "yes"
-    action = (row.get("gate") or {}).get("action", "keep")
-    return "no" if action == "keep" else f"no, {visible(str(action))}"
+    action = row.at_gate.action or "keep"
+    return "no" if action == "keep" else f"no, {visible(action)}"
 
 
 def _answers(summary: CampaignSummary) -> TableSection:
@@ -95,7 +96,7 @@ def _trained(summary: CampaignSummary) -> TableSection:
         ("prompts", "prompts", count),
         ("completions", "completions", count),
         ("pairs", "pairs kept", count),
-        *(part for part in parts if any(number(row, part[0]) for row in summary.rounds)),
+        *(part for part in parts if any(row.number(part[0]) for row in summary.rounds)),
         ("steps", "steps", count),
         ("loss", "loss", "{:.4f}".format),
         ("accuracy", "accuracy %", percent),
@@ -118,34 +119,36 @@ def _speed(summary: CampaignSummary) -> TableSection:
         ("padding_share", "padding %", percent),
         ("train_peak_memory_gib", "memory GiB", "{:.2f}".format),
     )
-    known = any(number(row, name) is not None for row in summary.rounds for name, _, _ in shown[1:])
+    known = any(row.number(name) is not None for row in summary.rounds for name, _, _ in shown[1:])
     note = "GFLOP/s: useful operations only, without padding · MFU: share of the device's peak"
     return _table("How fast it trained", note, summary, shown if known else ())
 
 
 def _table(title: str, note: str, summary: CampaignSummary, shown: ColumnSpecs) -> TableSection:
     """One row per round."""
-    rows = [tuple(cell(row, name, write) for name, _, write in shown) for row in summary.rounds]
+    rows = [
+        tuple(cell(row.number(name), write) for name, _, write in shown) for row in summary.rounds
+    ]
     return TableSection(title, note, headings(shown), tuple(rows) if shown else ())
 
 
 def _dropped(summary: CampaignSummary) -> TableSection:
-    reasons = dict.fromkeys(reason for row in summary.rounds for reason in dropped_counts(row))
+    reasons = dict.fromkeys(reason for row in summary.rounds for reason in (row.dropped or {}))
     rows = [
-        (visible(reason), *(str(int(dropped_counts(row).get(reason, 0))) for row in summary.rounds))
+        (visible(reason), *(str(int((row.dropped or {}).get(reason, 0))) for row in summary.rounds))
         for reason in reasons
     ]
-    header = ("reason", *(f"round {row['round']}" for row in summary.rounds))
+    header = ("reason", *(f"round {row.round}" for row in summary.rounds))
     return TableSection("What was dropped, and why", "counts per round", header, tuple(rows))
 
 
 def _time(summary: CampaignSummary) -> TableSection:
     rows = [
         (
-            cell(row, "round", count),
-            *(cell(seconds_by_step(row), step, "{:.1f}".format) for step in (*STEPS, "other")),
-            cell(row, "seconds_round", "{:.1f}".format),
-            cell(row, "tokens_per_second", "{:,.0f}".format),
+            str(row.round),
+            *(cell(seconds_by_step(row)[step], "{:.1f}".format) for step in (*STEPS, "other")),
+            cell(row.seconds_round, "{:.1f}".format),
+            cell(row.tokens_per_second, "{:,.0f}".format),
         )
         for row in summary.rounds
     ]

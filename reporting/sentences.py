@@ -8,20 +8,12 @@ from dpo_core.campaign.facts import incumbent_round, is_over
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.retractions import Retraction
 from dpo_core.campaign.rollbacks import Rollback
+from dpo_core.campaign.round_metrics import RoundMetrics
 from dpo_core.records import HUMAN, is_person
 from dpo_core.text import visible
 from reporting.certification import BY_A_PERSON, certification_status
-from reporting.numbers import (
-    CONFIDENCE,
-    MISSING,
-    Row,
-    base_number,
-    confidence,
-    list_rounds,
-    number,
-    number_and_ends,
-)
-from reporting.summary import CampaignSummary
+from reporting.numbers import MISSING, base_number, list_rounds
+from reporting.summary import CONFIDENCE, CampaignSummary
 
 LENGTH_RATIO = 1.25
 """Ratio of mean lengths beyond which there is a caution: judges tend to prefer long answers."""
@@ -34,16 +26,16 @@ def headline(summary: CampaignSummary) -> str:
     if not summary.rounds:
         return "No round has finished yet."
     incumbent = incumbent_number(summary)
-    result = _against_base(incumbent_row(summary), confidence(summary))
-    later = [row for row in summary.rounds if row["round"] > incumbent]
-    undone = [int(row["round"]) for row in later if row.get("promoted")]
+    result = _against_base(incumbent_row(summary), summary.settings.confidence)
+    later = [row for row in summary.rounds if row.round > incumbent]
+    undone = [row.round for row in later if row.promoted]
     if undone:
         were = "were" if len(undone) > 1 else "was"
         rollback = f"{_capital(list_rounds(undone))} {were} promoted and later rolled back."
         result = f"{result} {rollback}" if incumbent else f"The base is current. {rollback}"
     elif not incumbent:
         return f"No round was promoted: the base is current. {result}"
-    rejected = [int(row["round"]) for row in later if not row.get("promoted")]
+    rejected = [row.round for row in later if not row.promoted]
     if rejected and incumbent:
         were = "were" if len(rejected) > 1 else "was"
         result += f" {_capital(list_rounds(rejected))} {were} not promoted."
@@ -52,23 +44,23 @@ def headline(summary: CampaignSummary) -> str:
 
 def incumbent_number(summary: CampaignSummary) -> int:
     """The round whose policy is current; 0 is the base."""
-    rows = {int(row["round"]): row for row in summary.rounds}
+    rows = {row.round: row for row in summary.rounds}
     return incumbent_round(rows, summary.rollbacks, max(rows, default=0))
 
 
-def incumbent_row(summary: CampaignSummary) -> Row:
+def incumbent_row(summary: CampaignSummary) -> RoundMetrics:
     """The round whose policy is current; the last round if that is the base."""
     current = incumbent_number(summary)
-    return next((row for row in summary.rounds if row["round"] == current), summary.rounds[-1])
+    return next((row for row in summary.rounds if row.round == current), summary.rounds[-1])
 
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _against_base(row: Row, level: float | None, name: str = "") -> str:
-    rate, low, high = number_and_ends(row, "win_rate_base")
-    name = name or f"Round {row['round']}"
+def _against_base(row: RoundMetrics, level: float | None, name: str = "") -> str:
+    rate, low, high = row.interval("win_rate_base")
+    name = name or f"Round {row.round}"
     if rate is None:
         return f"{name} has not been compared with the base."
     share = format_win_rate(row, "win_rate_base", level)
@@ -81,17 +73,17 @@ def _against_base(row: Row, level: float | None, name: str = "") -> str:
         result = f"{name} wins {share} vs. the base (no confidence interval)"
     else:
         result = f"{name} is not clearly better than the base, with a win rate of {share}"
-    kl = number(row, "kl_base_nats")
+    kl = row.number("kl_base_nats")
     distance = "" if kl is None else f"; KL to base {_nats(kl)} nats"
     return f"{result}{distance}."
 
 
-def verdict(row: Row, level: float = CONFIDENCE) -> str:
+def verdict(row: RoundMetrics, level: float = CONFIDENCE) -> str:
     """One sentence: whether the round was promoted, and its win rates.
 
     level: of the confidence intervals, `evaluation.confidence`.
     """
-    if number(row, "win_rate_gate") is None:
+    if row.win_rate_gate is None:
         return f"{_outcome(row)}: {_against_base(row, level, 'it')}"
     gate = f"win rate {format_win_rate(row, 'win_rate_gate', level)} vs. the previous policy"
     prompts = _prompts(row, "gate", "gate")
@@ -107,13 +99,13 @@ _OUTCOMES = {
 }
 
 
-def _outcome(row: Row) -> str:
-    if row.get("promoted"):
+def _outcome(row: RoundMetrics) -> str:
+    if row.promoted:
         return f"Promoted{_certification(row)}"
-    return _OUTCOMES.get((row.get("gate") or {}).get("action", "keep"), "Not promoted")
+    return _OUTCOMES.get(row.at_gate.action or "keep", "Not promoted")
 
 
-def _certification(row: Row) -> str:
+def _certification(row: RoundMetrics) -> str:
     """How a promotion is certified; empty if the gate is not a certified one."""
     status = certification_status(row)
     if status == BY_A_PERSON:
@@ -124,47 +116,45 @@ def _certification(row: Row) -> str:
 def gate_decisions(summary: CampaignSummary) -> tuple[str, ...]:
     """The gate's decisions on the last rounds, without those that it promoted by itself."""
     sentences = [
-        f"round {row['round']}: {visible(str(row['decision']))}"
+        f"round {row.round}: {visible(row.decision)}"
         for row in summary.rounds
-        if row.get("decision") and not _promoted_by_gate(row)
+        if row.decision and not _promoted_by_gate(row)
     ]
     return tuple(sentences[-DECISIONS_SHOWN:])
 
 
-def _promoted_by_gate(row: Row) -> bool:
-    return bool(row.get("promoted")) and not (row.get("gate") or {}).get("answer")
+def _promoted_by_gate(row: RoundMetrics) -> bool:
+    return bool(row.promoted) and row.at_gate.answer is None
 
 
-def gate_reasons(row: Row) -> tuple[str, ...]:
+def gate_reasons(row: RoundMetrics) -> tuple[str, ...]:
     """The gate's reasons, its earlier attempts, and a person's answer."""
-    gate = row.get("gate") or {}
-    reasons = [str(reason) for reason in gate.get("reasons") or ()]
-    for attempt in gate.get("tried") or ():
-        changes = ", ".join(attempt.get("changes") or ()) or "config unchanged"
-        reasons.append(f"attempt {attempt.get('attempt')} ({changes}): {attempt.get('decision')}")
-    if gate.get("changes"):
-        reasons.append(f"attempt {gate.get('attempt')} used {', '.join(gate['changes'])}")
-    answer = gate.get("answer")
-    if answer:
-        choice = "to promote" if answer.get("promote") else "not to promote"
-        reasons.append(f"{answer.get('by')} chose {choice} it: {answer.get('reason')}")
-    if gate.get("goes_on_from") not in (None, row.get("round")):
-        start = gate["goes_on_from"]
+    gate = row.at_gate
+    reasons = list(gate.reasons)
+    for tried in gate.tried:
+        changes = ", ".join(tried.changes) or "config unchanged"
+        reasons.append(f"attempt {tried.attempt} ({changes}): {tried.decision}")
+    if gate.changes:
+        reasons.append(f"attempt {gate.attempt} used {', '.join(gate.changes)}")
+    if gate.answer is not None:
+        choice = "to promote" if gate.answer.promote else "not to promote"
+        reasons.append(f"{gate.answer.by} chose {choice} it: {gate.answer.reason}")
+    start = gate.goes_on_from
+    if start not in (None, row.round):
         reasons.append(f"the next round starts from {f'round {start}' if start else 'the base'}")
     return tuple(map(visible, reasons))
 
 
-def gate_checks(row: Row) -> tuple[tuple[str, str, str, str], ...]:
+def gate_checks(row: RoundMetrics) -> tuple[tuple[str, str, str, str], ...]:
     """(check, value, bound, "passed" or "failed") for each of the gate's checks."""
-    checks = (row.get("gate") or {}).get("checks") or ()
     return tuple(
         (
-            visible(str(check.get("name", ""))),
-            _plain(check.get("value")),
-            _plain(check.get("bound")),
-            "passed" if check.get("passed") else "failed",
+            visible(check.name),
+            _plain(check.value),
+            _plain(check.bound),
+            "passed" if check.passed else "failed",
         )
-        for check in checks
+        for check in row.at_gate.checks
     )
 
 
@@ -174,10 +164,10 @@ def _plain(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else visible(str(value))
 
 
-def cautions(summary: CampaignSummary, row: Row) -> tuple[str, ...]:
+def cautions(summary: CampaignSummary, row: RoundMetrics) -> tuple[str, ...]:
     """What to look at before trusting the round's win rate; early warnings of its training last."""
     sentences = []
-    length, base_length = number(row, "length_mean"), base_number(summary, "length_mean")
+    length, base_length = row.length_mean, base_number(summary, "length_mean")
     if length and base_length and not 1 / LENGTH_RATIO <= length / base_length <= LENGTH_RATIO:
         change = 100 * (length / base_length - 1)
         word = "longer" if change > 0 else "shorter"
@@ -185,13 +175,13 @@ def cautions(summary: CampaignSummary, row: Row) -> tuple[str, ...]:
             f"Answers are {abs(change):.0f}% {word} than the base's ({length:.0f} vs. "
             f"{base_length:.0f} tokens). Read some before trusting the win rate."
         )
-    cut, base_cut = number(row, "truncated_share"), base_number(summary, "truncated_share")
+    cut, base_cut = row.truncated_share, base_number(summary, "truncated_share")
     if cut is not None and cut - (base_cut or 0.0) > TRUNCATED_RISE:
         sentences.append(
             f"{100 * cut:.0f}% of answers are truncated at the length limit "
             f"(base {100 * (base_cut or 0.0):.0f}%)."
         )
-    return (*sentences, *map(visible, (row.get("warnings") or {}).values()))
+    return (*sentences, *map(visible, (row.warnings or {}).values()))
 
 
 def override_sentences(summary: CampaignSummary) -> tuple[str, ...]:
@@ -239,10 +229,10 @@ def _retrain_command(summary: CampaignSummary) -> Iterator[str]:
         )
 
 
-def format_win_rate(row: Row, name: str, level: float | None = None) -> str:
+def format_win_rate(row: RoundMetrics, name: str, level: float | None = None) -> str:
     """A share in percent with its interval, as "83% (95% CI 81–85)"; without `level`, which an
     earlier number states, as "83% (81–85)"."""
-    value, low, high = number_and_ends(row, name)
+    value, low, high = row.interval(name)
     if value is None:
         return MISSING
     if low is None or high is None:
@@ -251,8 +241,8 @@ def format_win_rate(row: Row, name: str, level: float | None = None) -> str:
     return f"{100 * value:.0f}% ({prefix}{100 * low:.0f}–{100 * high:.0f})"
 
 
-def _prompts(row: Row, split: str, word: str) -> str:
-    count = number(row, f"{split}_prompts")
+def _prompts(row: RoundMetrics, split: str, word: str) -> str:
+    count = row.number(f"{split}_prompts")
     return f"{word} prompts" if count is None else f"{count:.0f} {word} prompts"
 
 
@@ -264,8 +254,8 @@ def progress(summary: CampaignSummary) -> str:
     """How many rounds are done, and what runs now."""
     done = sum(map(is_over, summary.rounds))
     rounds = f"{done} of {summary.rounds_planned} rounds done"
-    if summary.stopped:
-        rounds += f", ended early: {visible(str(summary.stopped.get('sentence', '')))}"
+    if summary.stopped is not None:
+        rounds += f", ended early: {visible(summary.stopped.sentence)}"
     if summary.stopped is not None and summary.state == "finished":
         return rounds
     now = "" if summary.state == "waiting" else "now "

@@ -4,39 +4,65 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from dpo_core.campaign.costs import campaign_cost
-from dpo_core.campaign.current import read_current
-from dpo_core.campaign.facts import count_gate_looks, is_over, read_round_row
+from dpo_core.campaign.current import StopReason, read_current
+from dpo_core.campaign.facts import count_gate_looks, is_over, read_round_metrics
 from dpo_core.campaign.identity import KEPT, SETTLED
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry, Ledger
 from dpo_core.campaign.lock import holder
+from dpo_core.campaign.metric_fields import finite
 from dpo_core.campaign.prices import PricesConfig
 from dpo_core.campaign.retractions import RETRACT, Retraction, standing
 from dpo_core.campaign.rollbacks import Rollback, rolled_back
+from dpo_core.campaign.round_metrics import RoundMetrics
+from dpo_core.campaign.round_parts import CampaignCost
 from dpo_core.campaign.waiting import read_waiting
 from flows.config import check_is_campaign
+from flows.config.raw import RawConfig
 from flows.config.reading import planned_rounds, read_stored_text
 from reporting.read.details import Details, read_details
 from reporting.read.pairs import training_rows
 from reporting.read.samples import SampleRow, held_out_rows
+
+CONFIDENCE = 0.95
+"""Level of confidence intervals if the config does not say it."""
+
+
+@dataclass(frozen=True)
+class ShownSettings:
+    """What is shown of the config in force: `evaluation.confidence`, `gate.kl_budget` and
+    `prices.currency`."""
+
+    confidence: float = CONFIDENCE
+    kl_budget: float | Literal["auto"] | None = None
+    currency: str | None = None
+
+    @classmethod
+    def read(cls, config: RawConfig) -> "ShownSettings":
+        """Of a config that need not be valid."""
+        level = finite(config.get("evaluation.confidence"))
+        budget, currency = config.get("gate.kl_budget"), config.get("prices.currency")
+        return cls(
+            level if level is not None and 0 < level < 1 else CONFIDENCE,
+            "auto" if budget == "auto" else finite(budget),
+            str(currency) if currency else None,
+        )
 
 
 @dataclass(frozen=True)
 class CampaignSummary:
     """Everything that is shown of a campaign.
 
-    rounds: one mapping per finished round, by the names of dpo_core.campaign.round_metrics;
-    `dropped` is a mapping from reason to count.
+    rounds: of the finished ones, in order.
     base: metrics of the base policy (score_mean, length_mean, truncated_share, measure_<name>).
-    settings: the parsed config.
     doing: what runs now, or what people are asked for.
     retractions: sources whose judgements do not count.
     outdated: rounds that must be run again after a retraction or its undoing.
-    cost: the cost columns, of the whole campaign.
-    stopped: the rule that ended the campaign early, and a sentence.
+    cost: of the whole campaign.
+    stopped: why the campaign ended early.
     rollbacks: by people, who override the gate.
     details: what only the report shows.
     samples_left_out: number of held-out prompts beyond what fits a page.
@@ -47,24 +73,24 @@ class CampaignSummary:
     directory: str
     state: str  # "finished", "running", "waiting" for people, "stopped"
     rounds_planned: int
-    rounds: tuple[Mapping[str, Any], ...]
+    rounds: tuple[RoundMetrics, ...]
     base: Mapping[str, float] = field(default_factory=dict)
     samples: tuple[SampleRow, ...] = ()
     config_yaml: str = ""
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: ShownSettings = ShownSettings()
     doing: str = ""
     retractions: tuple[Retraction, ...] = ()
     outdated: tuple[int, ...] = ()
-    cost: Mapping[str, Any] = field(default_factory=dict)
-    stopped: Mapping[str, str] | None = None
+    cost: CampaignCost = field(default_factory=CampaignCost)
+    stopped: StopReason | None = None
     rollbacks: tuple[Rollback, ...] = ()
     details: Details = field(default_factory=Details)
     samples_left_out: int = 0
     gate_looks: int = 0
 
-    def row(self, number: int) -> Mapping[str, Any] | None:
+    def row(self, number: int) -> RoundMetrics | None:
         """Metrics of a finished round; None if it has not finished."""
-        return next((row for row in self.rounds if row["round"] == number), None)
+        return next((row for row in self.rounds if row.round == number), None)
 
 
 def read_summary(root: Path, *, samples: bool = True) -> CampaignSummary:
@@ -79,17 +105,17 @@ def read_summary(root: Path, *, samples: bool = True) -> CampaignSummary:
     """
     layout = Layout(root)
     check_is_campaign(layout)
-    config_yaml, raw = read_stored_text(layout)
-    config, planned = raw.values, planned_rounds(raw)
-    rows = tuple(row for n in range(1, planned + 1) if (row := read_round_row(layout, n)))
+    config_yaml, config = read_stored_text(layout)
+    planned = planned_rounds(config)
+    rows = tuple(row for n in range(1, planned + 1) if (row := read_round_metrics(layout, n)))
     done = sum(map(is_over, rows)) >= planned
-    stopped = read_current(layout).get("stopped")
+    stopped = read_current(layout).stopped
     running = holder(layout.lock)
     waiting = read_waiting(layout)
     entries = Ledger(layout.ledger).read()
     held_out, left_out = held_out_rows(layout, planned) if samples else ((), 0)
     return CampaignSummary(
-        name=config["name"],
+        name=config.values["name"],
         directory=str(root),
         state="waiting" if waiting else _state(running is not None, done, stopped is not None),
         rounds_planned=planned,
@@ -97,7 +123,7 @@ def read_summary(root: Path, *, samples: bool = True) -> CampaignSummary:
         base=_base(rows),
         samples=(*held_out, *training_rows(layout, planned)) if samples else (),
         config_yaml=config_yaml,
-        settings=config,
+        settings=ShownSettings.read(config),
         doing=waiting.sentence if waiting else _doing(layout, running),
         retractions=tuple(standing(entries, planned)),
         outdated=() if running else _outdated(entries, rows, planned),
@@ -111,7 +137,7 @@ def read_summary(root: Path, *, samples: bool = True) -> CampaignSummary:
 
 
 def _outdated(
-    entries: Sequence[Entry], rows: Sequence[Mapping[str, Any]], planned: int
+    entries: Sequence[Entry], rows: Sequence[RoundMetrics], planned: int
 ) -> tuple[int, ...]:
     """Rounds that a retraction has made unfinished; empty as soon as a step other than the
     preferences, which follow a retraction at once, was made after it."""
@@ -120,7 +146,7 @@ def _outdated(
     if not at or any(entry.step not in ignored for entry in entries[at[-1] :]):
         return ()
     finished = {entry.round for entry in entries if entry.step == "gate"}
-    return tuple(sorted(n for n in finished - {row["round"] for row in rows} if n <= planned))
+    return tuple(sorted(n for n in finished - {row.round for row in rows} if n <= planned))
 
 
 def _state(running: bool, done: bool, ended_early: bool) -> str:
@@ -140,12 +166,12 @@ def _doing(layout: Layout, running: Mapping[str, object] | None) -> str:
 _COMPARED = re.compile("win_rate|_change_")
 
 
-def _base(rows: tuple[Mapping[str, Any], ...]) -> dict[str, float]:
+def _base(rows: tuple[RoundMetrics, ...]) -> dict[str, float]:
     """Metrics of the base policy: the columns that end in _base and are not comparisons."""
     if not rows:
         return {}
     return {
         name.removesuffix("_base"): value
-        for name, value in rows[-1].items()
-        if name.endswith("_base") and not _COMPARED.search(name) and value is not None
+        for name, value in rows[-1].given().items()
+        if name.endswith("_base") and not _COMPARED.search(name) and isinstance(value, int | float)
     }

@@ -55,7 +55,7 @@ def render_table(summary: CampaignSummary, *, whole: bool = True) -> "Renderable
 def _cautions(summary: CampaignSummary) -> list[str]:
     """Cautions of the last rounds; nobody reads a screen full of warnings."""
     lines = [
-        f"round {row['round']}: {caution}"
+        f"round {row.round}: {caution}"
         for row in summary.rounds
         for caution in cautions(summary, row)
     ]

@@ -9,7 +9,6 @@ from rich.live import Live
 from rich.text import Text
 
 from dpo_core.text import visible
-from reporting.numbers import confidence
 from reporting.sentences import cautions, progress, verdict
 from reporting.summary import CampaignSummary, read_summary
 from reporting.terminal import render_table
@@ -34,12 +33,12 @@ def watch(root: Path, console: Console, poll_s: float = POLL_S) -> None:
 
 def status_lines(summary: CampaignSummary) -> Iterator[str]:
     """All lines about the campaign; `watch` prints only those that are new."""
-    level = confidence(summary)
+    level = summary.settings.confidence
     for row in summary.rounds:
         # The policy id makes the line of a round that was run again a new one.
-        yield f"round {row['round']} ({str(row.get('policy'))[:8]}): {verdict(row, level)}"
+        yield f"round {row.round} ({str(row.policy)[:8]}): {verdict(row, level)}"
         for caution in cautions(summary, row):
-            yield f"! round {row['round']}: {caution}"
+            yield f"! round {row.round}: {caution}"
     yield f"{visible(summary.name)}: {summary.state}, {progress(summary)}"
 
 

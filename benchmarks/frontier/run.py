@@ -13,7 +13,7 @@ from benchmarks.frontier.arms import GATE, Arm
 from benchmarks.frontier.peer import play_peer
 from benchmarks.measure import machine
 from dpo_core.atomic import write_json
-from dpo_core.campaign.facts import read_round_row
+from dpo_core.campaign.facts import read_round_metrics
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import RatchetError
 from flows.config import CampaignConfig, load_config
@@ -86,8 +86,8 @@ def _played(
     if arm.peer:
         return [_peer(config, root, console)]
     run_campaign(config, root, console, with_prefect=False)
-    rows = (read_round_row(Layout(root), number) for number in range(1, config.rounds + 1))
-    return [row for row in rows if row]
+    rows = (read_round_metrics(Layout(root), number) for number in range(1, config.rounds + 1))
+    return [row.given() for row in rows if row is not None]
 
 
 def _peer(config: CampaignConfig, root: Path, console: Console) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from dpo_core.campaign.current import valid_steps
 from dpo_core.campaign.inputs import Input
@@ -19,18 +19,20 @@ Facts = TypeVar("Facts", bound=StepFacts)
 
 @dataclass(frozen=True)
 class StepResult:
-    """What making a step came to: how many came in, went on, were dropped and why, and facts."""
+    """What making a step came to: how many came in, went on, were dropped and why, facts of that
+    step, and the costs that every step has."""
 
     came_in: int = 0
     kept: int = 0
     dropped: Mapping[str, int] = field(default_factory=dict)
-    facts: StepFacts | Mapping[str, Any] = field(default_factory=dict)
+    facts: StepFacts = field(default_factory=StepFacts)
     versions: Mapping[str, str] = field(default_factory=dict)
+    costs: StepFacts = field(default_factory=StepFacts)
 
     @property
-    def recorded_facts(self) -> Mapping[str, Any]:
-        """The facts as the ledger has them."""
-        return self.facts.as_json() if isinstance(self.facts, StepFacts) else self.facts
+    def recorded_facts(self) -> Mapping[str, object]:
+        """Facts and costs as the ledger has them."""
+        return {**self.facts.as_json(), **self.costs.as_json()}
 
 
 @dataclass(frozen=True)

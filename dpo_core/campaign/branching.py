@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+
+from pydantic import TypeAdapter
 
 from dpo_core.atomic import write_json
-from dpo_core.campaign.current import read_current, write_current
+from dpo_core.campaign.current import CampaignState, read_current, write_current
 from dpo_core.campaign.layout import Layout, round_number
 from dpo_core.campaign.ledger import Entry, Ledger
 from dpo_core.campaign.prunes import pruned
@@ -31,7 +32,21 @@ class Stretch:
     """Rounds up to `through`, and the config under which they ran."""
 
     through: int
-    config: Mapping[str, Any]
+    config: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class InheritedAccount:
+    """What a certified gate had used of a branch's parent, all of whose decisions its author may
+    have seen.
+
+    decisions: tests made. planned: tests planned. used: gate prompts used, from the beginning of
+    the pool.
+    """
+
+    decisions: int = 0
+    planned: int | None = None
+    used: int = 0
 
 
 @dataclass(frozen=True)
@@ -48,21 +63,22 @@ class Origin:
     by: str
     at: str
     stretches: tuple[Stretch, ...]
-    certified: Mapping[str, Any] | None = None
+    certified: InheritedAccount | None = None
     entries: int | None = None
 
-    def config_of(self, number: int) -> Mapping[str, Any] | None:
+    def config_of(self, number: int) -> Mapping[str, object] | None:
         """What round `number` ran under before the branch; None for a round of its own."""
         return next((s.config for s in self.stretches if number <= s.through), None)
+
+
+_ORIGIN = TypeAdapter(Origin)
 
 
 def read_origin(layout: Layout) -> Origin | None:
     """None for a campaign that is no branch."""
     if not layout.branch.exists():
         return None
-    found = json.loads(layout.branch.read_text(encoding="utf-8"))
-    stretches = tuple(Stretch(**each) for each in found.pop("stretches"))
-    return Origin(**{**found, "changes": tuple(found["changes"]), "stretches": stretches})
+    return _ORIGIN.validate_python(json.loads(layout.branch.read_text(encoding="utf-8")))
 
 
 def write_origin(layout: Layout, origin: Origin) -> None:
@@ -80,7 +96,9 @@ def own_entries(layout: Layout, entries: Sequence[Entry]) -> Sequence[Entry]:
     return [entry for entry in entries if entry.at > origin.at]
 
 
-def stretches(before: Origin | None, config: Mapping[str, Any], number: int) -> Sequence[Stretch]:
+def stretches(
+    before: Origin | None, config: Mapping[str, object], number: int
+) -> Sequence[Stretch]:
     """The configs of rounds up to `number` of a campaign that ran under `config`, and is itself a
     branch where `before` is given."""
     earlier = [s for s in before.stretches if s.through < number] if before is not None else []
@@ -100,9 +118,9 @@ def share(parent: Layout, branch: Layout, number: int, link: Link = os.link) -> 
     for entry in entries:
         _share_step(parent, branch, entry, gone.get(entry.fingerprint, ()), link)
     ledger.extend(entries)
-    rounds = read_current(parent).get("rounds", {})
+    rounds = read_current(parent).rounds
     valid = {key: steps for key, steps in rounds.items() if round_number(key) <= number}
-    write_current(branch, {"rounds": valid})
+    write_current(branch, CampaignState(rounds=valid))
     _copy_what_grows(parent, branch, number)
     return len(entries)
 

@@ -12,7 +12,9 @@ from typing import Any
 from dpo_core.campaign.layout import DRAW
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.prices import PricesConfig
-from dpo_core.records import HUMAN, is_person, person
+from dpo_core.campaign.round_parts import CampaignCost, StepCost
+from dpo_core.campaign.step_facts import LabelsFacts, SampledFacts, StepCosts
+from dpo_core.records import HUMAN, Cost, is_person, person
 
 _PEOPLE = HUMAN.rstrip(":")
 """Whoever labels and is not named."""
@@ -67,13 +69,13 @@ class Spent:
         )
 
 
-def cost_columns(entries: Iterable[Entry], number: int, prices: PricesConfig) -> dict[str, Any]:
-    """The columns of dpo_core.campaign.round_metrics that say what round `number` cost."""
+def round_cost(entries: Iterable[Entry], number: int, prices: PricesConfig) -> CampaignCost:
+    """What round `number` cost."""
     return campaign_cost((entry for entry in entries if entry.round == number), prices)
 
 
-def campaign_cost(entries: Iterable[Entry], prices: PricesConfig) -> dict[str, Any]:
-    """The same columns for all of `entries`, of whatever rounds."""
+def campaign_cost(entries: Iterable[Entry], prices: PricesConfig) -> CampaignCost:
+    """What all of `entries` cost, of whatever rounds."""
     made: dict[tuple[int, str], Spent] = {}
     for entry in entries:
         which = (entry.round, entry.step)
@@ -83,38 +85,37 @@ def campaign_cost(entries: Iterable[Entry], prices: PricesConfig) -> dict[str, A
         step = _BATCH.sub("", made_by)
         by_step[step] = by_step.get(step, Spent()) + one
     whole = sum(by_step.values(), Spent())
-    return {
-        "gpu_seconds": _rounded(whole.gpu_seconds),
-        "cpu_seconds": _rounded(whole.cpu_seconds),
-        "tokens_in": whole.tokens_in,
-        "tokens_out": whole.tokens_out,
-        "labels_by_source": dict(sorted(whole.labels.items())),
-        "money": total(money(whole, prices)),
-        "money_by": money(whole, prices),
-        "currency": prices.currency,
-        "cost_by_step": {step: _shown(one, prices) for step, one in by_step.items() if one.seconds},
-    }
+    return CampaignCost(
+        gpu_seconds=_rounded(whole.gpu_seconds),
+        cpu_seconds=_rounded(whole.cpu_seconds),
+        tokens_in=whole.tokens_in,
+        tokens_out=whole.tokens_out,
+        labels_by_source=dict(sorted(whole.labels.items())),
+        money=total(money(whole, prices)),
+        money_by=money(whole, prices),
+        currency=prices.currency,
+        cost_by_step={s: _step_cost(one, prices) for s, one in by_step.items() if one.seconds},
+    )
 
 
 def spent(entry: Entry) -> Spent:
     """What one making of a step took."""
-    facts = entry.facts
-    judged = facts.get("judges_spent", {}).values()
-    free = [one for one in judged if not one["money"]]
-    sampled = "seconds_engine" in facts  # imported tokens are nobody's work
-    read = facts.get("prompt_tokens") if sampled else 0
-    written = int(facts["tokens"]) if sampled else 0
+    costs, written = StepCosts.read(entry.facts), 0
+    read: int | None = 0
+    if "seconds_engine" in entry.facts:  # imported tokens are nobody's work
+        sampled = SampledFacts.read(entry.facts)
+        read, written = sampled.prompt_tokens, sampled.tokens
+    judged = costs.judges_spent.values()
+    free = sum((one for one in judged if not one.money), Cost())
+    paid = sum(judged, Cost())
     return Spent(
         entry.seconds,
-        facts.get("cpu_seconds") if entry.seconds else 0.0,
-        facts.get("gpu_seconds") if entry.seconds else 0.0,
-        _sum(read, sum(one["tokens_in"] for one in judged)),
-        written + sum(one["tokens_out"] for one in judged),
-        (
-            (read or 0) + sum(one["tokens_in"] for one in free),
-            written + sum(one["tokens_out"] for one in free),
-        ),
-        sum(one["money"] for one in judged),
+        costs.cpu_seconds if entry.seconds else 0.0,
+        costs.gpu_seconds if entry.seconds else 0.0,
+        _sum(read, paid.tokens_in),
+        written + paid.tokens_out,
+        ((read or 0) + free.tokens_in, written + free.tokens_out),
+        paid.money,
         _labels(entry),
     )
 
@@ -148,11 +149,15 @@ def total(parts: Mapping[str, float | None]) -> float | None:
     return sum(known) if known else None
 
 
-def _shown(spent: Spent, prices: PricesConfig) -> dict[str, Any]:
-    names = ("seconds", "cpu_seconds", "gpu_seconds", "tokens_in", "tokens_out")
-    shown = {name: getattr(spent, name) for name in names}
-    shown |= {name: _rounded(value) for name, value in shown.items() if "seconds" in name}
-    return {**shown, "money": total(money(spent, prices))}
+def _step_cost(spent: Spent, prices: PricesConfig) -> StepCost:
+    return StepCost(
+        seconds=_rounded(spent.seconds),
+        cpu_seconds=_rounded(spent.cpu_seconds),
+        gpu_seconds=_rounded(spent.gpu_seconds),
+        tokens_in=spent.tokens_in,
+        tokens_out=spent.tokens_out,
+        money=total(money(spent, prices)),
+    )
 
 
 def _labels(entry: Entry) -> dict[str, int]:
@@ -160,8 +165,8 @@ def _labels(entry: Entry) -> dict[str, int]:
         judges = entry.facts.get("judges", {})
         return {source: int(did["pairs"]) for source, did in judges.items()}
     if entry.step == "labels":
-        by_annotator = entry.facts.get("by_annotator", {})
-        return {person(name): int(count) for name, count in by_annotator.items()}
+        by_annotator = LabelsFacts.read(entry.facts).by_annotator
+        return {person(name): count for name, count in by_annotator.items()}
     return {}
 
 

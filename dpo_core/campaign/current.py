@@ -5,9 +5,10 @@ The file is sealed: one that is not as it was written is refused, never misread.
 """
 
 from collections.abc import Mapping
-from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dpo_core.campaign.layout import Layout, round_name, round_number
 from dpo_core.errors import ArtifactCorrupted
@@ -18,22 +19,52 @@ Steps = Mapping[str, str]
 """step → name of its folder, in the order in which the steps ran."""
 
 
+@dataclass(frozen=True)
+class PromotedPolicy:
+    """The policy of a round (0: the base) that the next one starts from, and where it is."""
+
+    round: int
+    policy: str = ""
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class StopReason:
+    """Why a campaign ended early: the name of the rule, and a sentence."""
+
+    rule: str
+    sentence: str
+
+
+class CampaignState(BaseModel):
+    """The contents of the file. rounds: name of a round → its steps. configs_replaced: version of
+    an earlier config → time of its replacement."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    rounds: Mapping[str, Steps] = {}
+    promoted: PromotedPolicy | None = None
+    stopped: StopReason | None = None
+    configs_replaced: Mapping[str, str] = {}
+
+    def with_fact(self, key: str, value: object) -> "CampaignState":
+        return CampaignState.model_validate({**self.model_dump(exclude_unset=True), key: value})
+
+
 class Current:
     """The file of one campaign, as its only writer holds it: with the campaign's lock."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._found = read_current(layout)
-        self._rounds = {round_number(n): s for n, s in self._found.get("rounds", {}).items()}
+        self.state = read_current(layout)
+        self._rounds = {round_number(n): s for n, s in self.state.rounds.items()}
         self._last: dict[int, str] = {}
 
-    def remember(self, key: str, value: Any) -> None:
-        if self._found.get(key) != value:
-            self._found[key] = value
-            write_current(self._layout, self._found)
-
-    def remembered(self, key: str) -> Any:
-        return self._found.get(key)
+    def remember(self, key: str, value: object) -> None:
+        state = self.state.with_fact(key, value)
+        if state != self.state:
+            self.state = state
+            write_current(self._layout, state)
 
     def point_to(self, number: int, step: str, folder: str) -> None:
         """Make `folder` the valid version of a step.
@@ -89,44 +120,38 @@ def _from(steps: Steps, step: str) -> Steps:
     return {k: steps[k] for k in names[names.index(step) :]}
 
 
-def read_current(layout: Layout) -> dict[str, Any]:
+def read_current(layout: Layout) -> CampaignState:
     """The file's contents, empty for a campaign that has not finished a step.
 
     Raises ArtifactCorrupted where they are not what was written.
     """
-    return deepcopy(dict(_shared(layout)))
+    return _read(layout.current) if layout.current.exists() else CampaignState()
 
 
-def _shared(layout: Layout) -> Mapping[str, Any]:
-    """The same, without a copy: not to be changed."""
-    return _read(layout.current) if layout.current.exists() else {}
-
-
-def _parsed(path: Path) -> Mapping[str, Any]:
+def _parsed(path: Path) -> CampaignState:
     try:
-        found, _ = read_sealed(path.read_bytes())
-    except BrokenSeal as broken:
+        state, _ = read_sealed(path.read_bytes())
+        return CampaignState.model_validate(state)
+    except (BrokenSeal, ValidationError) as broken:
         raise ArtifactCorrupted(
             f"{path} is damaged: {broken}",
             f"Move it away (mv {path} {path}.broken): `ratchet run` writes it anew from the "
             "ledger, and makes nothing again.",
         ) from None
-    return found
 
 
 _read = cache_by_file(_parsed, files=16)
 
 
-def write_current(layout: Layout, found: Mapping[str, Any]) -> None:
-    write_sealed(layout.current, found)
+def write_current(layout: Layout, state: CampaignState) -> None:
+    write_sealed(layout.current, state.model_dump(exclude_unset=True))
 
 
 def valid_steps(layout: Layout, number: int) -> Steps:
     """The steps of a round that are valid now."""
-    found: Steps = _shared(layout).get("rounds", {}).get(round_name(number), {})
-    return found
+    return read_current(layout).rounds.get(round_name(number), {})
 
 
 def valid_rounds(layout: Layout) -> list[int]:
     """Rounds of which any step is valid, in order."""
-    return sorted(map(round_number, _shared(layout).get("rounds", {})))
+    return sorted(map(round_number, read_current(layout).rounds))

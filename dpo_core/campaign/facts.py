@@ -3,16 +3,13 @@ rounds, and the incumbent, which is the policy that the next round starts from."
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from dpo_core.campaign.artifacts import Artifact, current_artifact
-from dpo_core.campaign.current import valid_steps
+from dpo_core.campaign.current import PromotedPolicy, valid_steps
 from dpo_core.campaign.layout import FINGERPRINT_SHOWN, Layout
 from dpo_core.campaign.ledger import Entry, Ledger
 from dpo_core.campaign.rollbacks import Rollback, rolled_back
-
-Row = Mapping[str, Any]
-"""Numbers of a round."""
+from dpo_core.campaign.round_metrics import RoundMetrics
 
 _UNDECIDED = ("retry", "ask")
 
@@ -27,13 +24,16 @@ def valid_entries(layout: Layout, planned: int) -> tuple[Entry, ...]:
     return tuple(made[key] for key in names if key in made)
 
 
-def read_round_row(layout: Layout, number: int) -> dict[str, Any] | None:
+def read_round_metrics(layout: Layout, number: int) -> RoundMetrics | None:
     """The metrics of a finished round, or None."""
     gate = current_artifact(layout, number, "gate")
-    if gate is None:
-        return None
-    row: dict[str, Any] = json.loads(gate.path("metrics.json").read_text(encoding="utf-8"))
-    return row
+    return None if gate is None else read_metrics(gate)
+
+
+def read_metrics(gate: Artifact) -> RoundMetrics:
+    """The metrics that a step `gate` has recorded."""
+    recorded = json.loads(gate.path("metrics.json").read_text(encoding="utf-8"))
+    return RoundMetrics.model_validate(recorded)
 
 
 def is_finished(layout: Layout, number: int) -> bool:
@@ -41,27 +41,28 @@ def is_finished(layout: Layout, number: int) -> bool:
     A round that its gate asks about, or tries again, is not."""
     if number == 0:
         return current_artifact(layout, 0, "answers") is not None
-    row = read_round_row(layout, number)
+    row = read_round_metrics(layout, number)
     return row is not None and is_over(row)
 
 
-def is_over(row: Mapping[str, Any]) -> bool:
+def is_over(row: RoundMetrics) -> bool:
     """Whether a round with these numbers is finished: its gate neither tries again nor asks."""
-    return (row.get("gate") or {}).get("action") not in _UNDECIDED
+    return row.at_gate.action not in _UNDECIDED
 
 
-def incumbent_round(rows: Mapping[int, Row], people: Iterable[Rollback], number: int) -> int:
+def incumbent_round(
+    rows: Mapping[int, RoundMetrics], people: Iterable[Rollback], number: int
+) -> int:
     """The round whose policy goes on after round `number`, 0 for the base: a person's word, else
     what the gate named, else the last that was promoted."""
     said = {one.after: one.to for one in people}
     for each in range(number, 0, -1):
         if each in said:
             return said[each]
-        row = rows.get(each) or {}
-        policy_name = (row.get("gate") or {}).get("goes_on_from")
-        if policy_name is not None:
-            return int(policy_name)
-        if row.get("promoted"):
+        row = rows.get(each)
+        if row is not None and row.at_gate.goes_on_from is not None:
+            return row.at_gate.goes_on_from
+        if row is not None and row.promoted:
             return each
     return 0
 
@@ -69,7 +70,8 @@ def incumbent_round(rows: Mapping[int, Row], people: Iterable[Rollback], number:
 def find_incumbent(layout: Layout, number: int) -> int:
     """The round whose policy the next one starts from, once round `number` is finished; 0: the
     base. As the campaign's folder says it, without running anything."""
-    rows = {each: read_round_row(layout, each) or {} for each in range(1, number + 1)}
+    numbers = range(1, number + 1)
+    rows = {n: row for n in numbers if (row := read_round_metrics(layout, n)) is not None}
     return incumbent_round(rows, rolled_back(Ledger(layout.ledger).read()), number)
 
 
@@ -78,13 +80,13 @@ def policy_artifact(layout: Layout, number: int) -> Artifact | None:
     return current_artifact(layout, number, "training" if number else "base")
 
 
-def describe_incumbent(layout: Layout, number: int) -> dict[str, Any]:
-    """The policy that goes on after round `number`, as current.json names the promoted one."""
+def describe_incumbent(layout: Layout, number: int) -> PromotedPolicy:
+    """The policy that goes on after round `number`."""
     at = find_incumbent(layout, number)
     made = policy_artifact(layout, at)
     assert made is not None, "a policy that goes on was made"
     path = made.path("policy").relative_to(layout.root)
-    return {"round": at, "policy": made.entry.facts["policy"], "path": str(path)}
+    return PromotedPolicy(at, made.entry.facts["policy"], str(path))
 
 
 def policy_name(number: int) -> str:

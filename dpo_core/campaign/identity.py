@@ -9,7 +9,6 @@ has the step made anew. `recomputed` lets nothing count that an older version fi
 
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 from dpo_core.campaign.ledger import Entry, now
 from dpo_core.hashing import digest
@@ -81,6 +80,6 @@ def _entry(number: int, step: str, facts: dict[str, str]) -> Entry:
     return stated(number, step, digest(step, number, facts, at), facts, at)
 
 
-def stated(number: int, step: str, name: str, facts: Mapping[str, Any], at: str) -> Entry:
+def stated(number: int, step: str, name: str, facts: Mapping[str, object], at: str) -> Entry:
     """An entry that is no finished step, but says something about a campaign."""
     return Entry(number, step, name, facts=facts, at=at, ratchet=VERSION, identity=IDENTITY)

@@ -37,6 +37,6 @@ JSON_COLUMNS = tuple(column.name for column in COLUMNS if column.meaning.startsw
 VOLATILE = frozenset(column.name for column in COLUMNS if column.volatile)
 
 
-def drop_volatile(row: Mapping[str, Any]) -> dict[str, Any]:
+def drop_volatile(row: Mapping[str, object]) -> dict[str, object]:
     """The part of a metrics row that equal runs repeat."""
     return {name: value for name, value in row.items() if name not in VOLATILE}

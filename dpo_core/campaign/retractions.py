@@ -1,8 +1,7 @@
 """Judgements that were taken back: entries of the ledger, so nothing is deleted and all is told."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from dpo_core.campaign.identity import stated
 from dpo_core.campaign.ledger import Entry, now
@@ -28,7 +27,7 @@ def retraction(source: str, number: int | None, *, undo: bool, by: str) -> Entry
     """The entry that takes the judgements of `source` in round `number` back; None: in all rounds,
     also later ones. With `undo` they count again."""
     at = now()
-    facts: Mapping[str, Any] = {"source": source, "round": number, "undo": undo, "by": by}
+    facts = {"source": source, "round": number, "undo": undo, "by": by}
     return stated(number or 0, RETRACT, digest(RETRACT, facts, at), facts, at)
 
 

@@ -3,7 +3,6 @@ gate had decided stays on disk and all is told."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from dpo_core.campaign.identity import stated
 from dpo_core.campaign.ledger import Entry, now
@@ -47,7 +46,7 @@ def rollback(after: int, to: int, *, undo: bool, by: str, why: str) -> Entry:
     """The entry that takes the campaign back to round `to`, or with `undo` lets the gate's word on
     round `after` stand again."""
     at = now()
-    facts: dict[str, Any] = {"after": after, "to": to, "undo": undo, "by": by, "why": why}
+    facts = {"after": after, "to": to, "undo": undo, "by": by, "why": why}
     return stated(after, ROLLBACK, digest(ROLLBACK, facts, at), facts, at)
 
 

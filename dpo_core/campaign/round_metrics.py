@@ -5,11 +5,13 @@ the incumbent that sampled. Every statistic with `_low` and `_high` has a confid
 `evaluation.confidence`.
 """
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from dpo_core.campaign import round_parts as parts
+from dpo_core.campaign.gate_record import GateRecord
 from dpo_core.campaign.metric_fields import (
     Flag,
-    Json,
+    MetricRow,
     Number,
     Text,
     Whole,
@@ -21,21 +23,19 @@ from dpo_core.campaign.metric_fields import (
 )
 
 
-class RoundMetrics(BaseModel):
+class RoundMetrics(MetricRow):
     """The numbers of a finished round; None for what was not measured.
 
     Besides the fields there are three numbers for each measure of the judge, a share summed over
     test completions: `measure_<name>`, `measure_<name>_previous`, `measure_<name>_base`.
     """
 
-    model_config = ConfigDict(extra="allow", frozen=True)
-
     round: int = Field(description="number of the round, from 1; round 0 prepares the base policy")
     policy: Text = column("id of the policy this round trained: hash of its files")
     previous_policy: Text = column("id of the policy that sampled")
     reference_policy: Text = column("id of the reference; none for a loss without one")
     promoted: Flag = column("whether the trained policy replaced the previous one")
-    gate: Json = column(
+    gate: GateRecord | None = column(
         "the gate's decision: action, reasons, checks (name, value, bound, passed), attempt, "
         "goes_on_from, rejected attempts, a person's answer"
     )
@@ -73,18 +73,24 @@ class RoundMetrics(BaseModel):
     padding_share: Number = column("padding as a share of the tokens that went through the model")
     steps: Whole = column("optimiser steps")
     warnings: dict[str, str] | None = column("name → message of each warning of the round")
-    judges: Json = column("judge → its statistics: labeling.judges.behaviour.Behaviour")
-    labels: Json = column(
+    judges: dict[str, parts.JudgeNumbers] | None = column(
+        "judge → its statistics: labeling.judges.behaviour.Behaviour"
+    )
+    labels: parts.LabelNumbers | None = column(
         "people's labels: how they were asked, answers by mode, annotator and verdict"
     )
-    annotators: Json = column(
+    annotators: dict[str, parts.Part] | None = column(
         "annotator → labels, accuracy on gold pairs, consistency on repeated pairs"
     )
-    agreement: Json = column("κ of each judge against people, α among people, shares")
-    calibration: Json = column(
+    agreement: parts.AgreementNumbers | None = column(
+        "κ of each judge against people, α among people, shares"
+    )
+    calibration: dict[str, parts.Part] | None = column(
         "judge → calibration of its confidence against people's earlier answers"
     )
-    audit: Json = column("finding → count, total, and whether it blocks")
+    audit: dict[str, parts.FindingNumbers] | None = column(
+        "finding → count, total, and whether it blocks"
+    )
     kl_previous_nats: Number = column(
         "KL(policy || previous), nats per completion, on test prompts"
     )
@@ -163,7 +169,7 @@ class RoundMetrics(BaseModel):
     base_nats_per_token_high: Number = high_of("base_nats_per_token")
     base_nats_per_token_previous: Number = of_policy("base_nats_per_token", "previous")
     base_nats_per_token_base: Number = of_policy("base_nats_per_token", "base")
-    relevance_counts: Json = column(
+    relevance_counts: dict[str, int] | None = column(
         "requests compared per answer; answers, and how many of them were relevant, "
         "another_request, echo (copied from the prompt, themselves or other answers), empty, "
         "alone (no other request to compare with)"
@@ -189,7 +195,7 @@ class RoundMetrics(BaseModel):
     )
     win_rate_gate_base_low: Number = low_of("win_rate_gate_base")
     win_rate_gate_base_high: Number = high_of("win_rate_gate_base")
-    decided: Json = column(
+    decided: dict[str, parts.DecidedNumbers] | None = column(
         "gate, previous (on test prompts), base → comparisons, decided, unjudged and "
         "unjudged_opponent (where only that side's answer could not be judged), and reasons "
         "for the undecided rest"
@@ -230,17 +236,21 @@ class RoundMetrics(BaseModel):
     )
     rating_low: Number = low_of("rating")
     rating_high: Number = high_of("rating")
-    ratings: Json = column("round → {estimate, low, high} of every policy so far; 0: base")
-    cycles: Json = column("[[3, 2, 1]]: 3 beats 2, 2 beats 1 and 1 beats 3, each beyond chance")
-    forgotten: Json = column(
+    ratings: dict[str, parts.Estimate] | None = column(
+        "round → {estimate, low, high} of every policy so far; 0: base"
+    )
+    cycles: list[list[int]] | None = column(
+        "[[3, 2, 1]]: 3 beats 2, 2 beats 1 and 1 beats 3, each beyond chance"
+    )
+    forgotten: parts.ForgottenNumbers | None = column(
         "test prompts that an earlier round's policy answered better: count, compared, gained"
         " (better than all), examples, sentence; listed in forgotten.parquet"
     )
-    slices: Json = column(
+    slices: dict[str, parts.SliceNumbers] | None = column(
         "field=value → prompts, win_rate against the previous policy, low, high, p_value, "
         "p_adjusted (for the number of slices), flagged (worse beyond chance)"
     )
-    suites: Json = column(
+    suites: dict[str, parts.SuiteNumbers] | None = column(
         "regression suite → prompts, answers, compared, score, low, high, before, base, "
         "change, change_low, change_high, may_fall, failed"
     )
@@ -275,7 +285,7 @@ class RoundMetrics(BaseModel):
     training_win_rate_base: Number = column("win_rate_base by the training judge, likewise")
     training_win_rate_base_low: Number = low_of("training_win_rate_base")
     training_win_rate_base_high: Number = high_of("training_win_rate_base")
-    overlap: Json = column(
+    overlap: parts.OverlapNumbers | None = column(
         "held-out prompts that share a long n-gram with a training prompt of the round: "
         "prompts, of, ngram, examples"
     )
@@ -326,18 +336,30 @@ class RoundMetrics(BaseModel):
         volatile=True,
     )
     tokens_out: Whole = column("tokens sampled, plus tokens written by model judges", volatile=True)
-    labels_by_source: Json = column("judge or person → verdicts on training pairs", volatile=True)
+    labels_by_source: dict[str, int] | None = column(
+        "judge or person → verdicts on training pairs", volatile=True
+    )
     money: Number = column(
         "total cost of everything with a price; none where nothing has a price",
         volatile=True,
     )
-    money_by: Json = column(
+    money_by: dict[str, Number] | None = column(
         "gpu, cpu, tokens, labels, judges (at their own prices) → money; none where the price"
         " is unknown",
         volatile=True,
     )
     currency: Text = column("currency of money: prices.currency", volatile=True)
-    cost_by_step: Json = column(
+    cost_by_step: dict[str, parts.StepCost] | None = column(
         "step → seconds, cpu_seconds, gpu_seconds, tokens_in, tokens_out, money",
         volatile=True,
     )
+
+    @property
+    def decision(self) -> str:
+        """The gate's decision in a sentence, which is no column; empty in older campaigns."""
+        return str((self.model_extra or {}).get("decision") or "")
+
+    @property
+    def at_gate(self) -> GateRecord:
+        """What was recorded of the gate; nothing in older campaigns."""
+        return self.gate or GateRecord()

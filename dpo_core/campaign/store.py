@@ -10,14 +10,14 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from math import isinf
 from pathlib import Path
 from typing import Any, Protocol
 
 from dpo_core.atomic import flush, flush_tree, make_folder
 from dpo_core.campaign.artifacts import Artifact, StepResult, check_outputs, read_manifest
-from dpo_core.campaign.current import Current
+from dpo_core.campaign.current import CampaignState, Current
 from dpo_core.campaign.identity import (
     IDENTITY,
     VERSION,
@@ -211,13 +211,14 @@ class Store:
         """The round whose policy a person lets go on after round `number`, if any."""
         return next((one.to for one in self.rollbacks if one.after == number), None)
 
-    def remember(self, key: str, value: Any) -> None:
+    def remember(self, key: str, value: object) -> None:
         """Keep a fact about the campaign as a whole in current.json."""
         self._current.remember(key, value)
 
-    def remembered(self, key: str) -> Any:
-        """What `remember` kept, or None."""
-        return self._current.remembered(key)
+    @property
+    def state(self) -> CampaignState:
+        """What current.json says."""
+        return self._current.state
 
     def _adopt(self, recipe: Recipe) -> Artifact | None:
         """A step that was renamed into place by a run that died before it wrote the ledger."""
@@ -264,12 +265,16 @@ class Store:
             fingerprint=recipe.fingerprint,
             inputs=dict(recipe.inputs),
             outputs=outputs,
+            came_in=made.came_in,
+            kept=made.kept,
+            dropped=dict(made.dropped),
+            facts=made.recorded_facts,
+            versions=dict(made.versions),
             threads=self.threads,
             seconds=round(seconds, 3),
             at=now(),
             ratchet=VERSION,
             identity=IDENTITY,
-            **asdict(replace(made, facts=made.recorded_facts)),
         )
 
     def _commit(self, recipe: Recipe, partial: Path, entry: Entry) -> Path:

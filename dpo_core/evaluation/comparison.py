@@ -1,23 +1,35 @@
 """Metrics of one policy against another, from outcomes and answers. No I/O, no torch."""
 
-import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple, TypedDict
 
 from dpo_core.config import EvaluationConfig
-from dpo_core.evaluation.intervals import Interval, columns
+from dpo_core.evaluation.intervals import Interval, columns, finite
 from dpo_core.evaluation.length_control import is_extrapolated, length_controlled_win_rate
 from dpo_core.evaluation.statistics import mean_interval, standard_error, win_rate
-from dpo_core.records import Completion, Verdict
+from dpo_core.records import Completion, Score, Verdict
 
 KL_PER_TOKEN = 0.5
 """Nats per token of the base's mean length that `gate.kl_budget: auto` allows: every other token
 may be one to which the base gave a probability of 1/e."""
 
 
-Row = Mapping[str, Any]
+class Decided(NamedTuple):
+    """A comparison with an outcome. length_difference: of the first answer minus the second."""
+
+    prompt_id: str
+    outcome: float
+    length_difference: int = 0
+
+
+class Resampling(TypedDict):
+    """Keywords by which the functions of this package compute an evaluation's intervals."""
+
+    confidence: float
+    resamples: int
+
 
 ByPrompt = Sequence[tuple[str, float]]
 """(prompt_id, value) of answers or comparisons."""
@@ -36,8 +48,7 @@ def outcome(identical: bool, verdict: Verdict | None) -> float | None:
     return None if verdict is None else float(verdict == "a")
 
 
-def resampling_options(config: EvaluationConfig) -> dict[str, Any]:
-    """Keywords by which the functions of this package compute an evaluation's intervals."""
+def resampling_options(config: EvaluationConfig) -> Resampling:
     return {"confidence": config.confidence, "resamples": config.bootstrap_resamples}
 
 
@@ -85,12 +96,12 @@ class Comparison:
 
     config: EvaluationConfig
 
-    def win_rate(self, name: str, rows: Sequence[Row]) -> dict[str, Any]:
-        """Win rate of outcome rows as {name, name_low, name_high}; each None without rows."""
-        outcomes = [(row["prompt_id"], row["outcome"]) for row in rows]
+    def win_rate(self, name: str, rows: Sequence[Decided]) -> dict[str, float | None]:
+        """Win rate as {name, name_low, name_high}; each None without rows."""
+        outcomes = [(row.prompt_id, row.outcome) for row in rows]
         return columns(name, win_rate_by_prompt(outcomes, self.config))
 
-    def length_controlled(self, name: str, rows: Sequence[Row]) -> dict[str, Any]:
+    def length_controlled(self, name: str, rows: Sequence[Decided]) -> dict[str, float | None]:
         """Length-controlled win rate as {name, name_low, name_high, name_extrapolated}.
 
         Each is None without rows; the first three also where all length differences are equal and
@@ -99,19 +110,19 @@ class Comparison:
         if not rows:
             return {**columns(name, None), f"{name}_extrapolated": None}
         rate = length_controlled_win_rate(
-            [row["outcome"] for row in rows],
-            [row["length_difference"] for row in rows],
-            groups=[row["prompt_id"] for row in rows],
+            [row.outcome for row in rows],
+            [row.length_difference for row in rows],
+            groups=[row.prompt_id for row in rows],
             confidence=self.config.confidence,
             resamples=min(self.config.bootstrap_resamples, _MOST_FITS),
         )
-        extrapolated = is_extrapolated([row["length_difference"] for row in rows])
+        extrapolated = is_extrapolated([row.length_difference for row in rows])
         return {**columns(name, rate), f"{name}_extrapolated": extrapolated}
 
 
 def summarise_kl(
     name: str, logratios: Sequence[float], groups: Sequence[str], config: EvaluationConfig
-) -> dict[str, Any]:
+) -> dict[str, float | None]:
     """Monte Carlo KL(π ‖ opponent) as {name, name_low, name_high, name_se}, nats per completion.
 
     The mean over samples is unbiased; its standard error is clustered by prompt.
@@ -123,46 +134,39 @@ def summarise_kl(
         config: confidence and resamples.
     """
     kl = mean_interval(logratios, groups=groups, **resampling_options(config))
-    return {**columns(name, kl), f"{name}_se": _finite(standard_error(logratios, groups))}
+    return {**columns(name, kl), f"{name}_se": finite(standard_error(logratios, groups))}
 
 
 def describe_answers(
-    completions: Sequence[Completion], scores: Sequence[Row], config: EvaluationConfig
-) -> dict[str, Any]:
-    """Columns for length, truncation, score and measures of a policy's test answers."""
+    completions: Sequence[Completion], scores: Mapping[str, Score], config: EvaluationConfig
+) -> dict[str, float | None]:
+    """Columns for length, truncation, score and measures of a policy's test answers.
+
+    scores: completion_id → score.
+    """
     test = [c for c in completions if c.prompt.split == "test"]
-    by_id = {row["completion_id"]: row for row in scores}
-    scored = [c for c in test if (r := by_id.get(c.completion_id)) and r["score"] is not None]
+    scored = [(c.prompt.prompt_id, s) for c in test if (s := scores.get(c.completion_id))]
+    values = [(prompt, score.value) for prompt, score in scored if score.value is not None]
+    lengths = [(c.prompt.prompt_id, float(c.tokens)) for c in test]
     cut = [(c.prompt.prompt_id, float(c.finish_reason == "length")) for c in test]
     return {
-        **_mean("length_mean", test, [float(c.tokens) for c in test], config),
+        **columns("length_mean", mean_by_prompt(lengths, config)),
         **columns("truncated_share", share_by_prompt(cut, config)),
-        **_mean("score_mean", scored, [by_id[c.completion_id]["score"] for c in scored], config),
-        **_measures([by_id[c.completion_id] for c in test if c.completion_id in by_id]),
+        **columns("score_mean", mean_by_prompt(values, config)),
+        **_measures([score for _, score in scored]),
     }
 
 
-def _mean(
-    name: str, completions: Sequence[Completion], values: Sequence[float], config: EvaluationConfig
-) -> dict[str, Any]:
-    prompts = (c.prompt.prompt_id for c in completions)
-    return columns(name, mean_by_prompt(list(zip(prompts, values, strict=True)), config))
-
-
-def _measures(scores: Sequence[Row]) -> dict[str, float | None]:
+def _measures(scores: Sequence[Score]) -> dict[str, float | None]:
     """measure_<name> → the judge's share: numerators over denominators, summed over answers."""
     sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
-    for row in scores:
-        for measure in row["measures"] or ():
-            sums[measure["name"]][0] += measure["numerator"]
-            sums[measure["name"]][1] += measure["denominator"]
+    for score in scores:
+        for name, (numerator, denominator) in score.measures.items():
+            sums[name][0] += numerator
+            sums[name][1] += denominator
     return {
         f"measure_{n}": (top / below if below else None) for n, (top, below) in sorted(sums.items())
     }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def kl_budget_nats(budget: float | str | None, base_length: float | None) -> float | None:

@@ -5,8 +5,8 @@ groups are resampled. N values, n groups, R resamples.
 """
 
 import math
-from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, is_dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -24,11 +24,32 @@ class Interval:
     high: float
 
 
+def as_json(value: object) -> object:
+    """Dataclasses, mappings and sequences as JSON; None for a number that is not finite."""
+    if isinstance(value, Mapping):
+        return {str(key): as_json(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(each) for each in value]
+    if is_dataclass(value):
+        return fields_as_json(value)
+    return finite(value) if isinstance(value, float) else value
+
+
+def fields_as_json(instance: object) -> dict[str, object]:
+    """The fields of a dataclass, as `as_json` gives them."""
+    return {name: as_json(value) for name, value in vars(instance).items()}
+
+
+def finite(value: float) -> float | None:
+    """None for a value that is NaN or infinite."""
+    return value if math.isfinite(value) else None
+
+
 def columns(name: str, interval: Interval | None) -> dict[str, float | None]:
     """{name, name_low, name_high} of an interval; None for unknown values."""
     ends = interval or UNKNOWN
     values = {name: ends.estimate, f"{name}_low": ends.low, f"{name}_high": ends.high}
-    return {key: value if math.isfinite(value) else None for key, value in values.items()}
+    return {key: finite(value) for key, value in values.items()}
 
 
 UNKNOWN = Interval(math.nan, math.nan, math.nan)

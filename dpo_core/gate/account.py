@@ -6,13 +6,15 @@ candidate depends on what was seen (docs/gate.md). A person's decision, a promot
 changed config ends the reuse, and the next decision takes prompts that were never used before.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
+from dpo_core.campaign.branching import InheritedAccount
+from dpo_core.campaign.gate_record import GateFacts, GateRecord
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.retractions import RETRACT
 from dpo_core.campaign.rollbacks import ROLLBACK
+from dpo_core.campaign.step_facts import CertificateFacts
 from dpo_core.evaluation.certification import allowance
 
 CERTIFICATE = "certificate"
@@ -36,19 +38,6 @@ class Turn:
     id: str
     evaluation: str
     declared: str
-
-
-@dataclass(frozen=True)
-class InheritedAccount:
-    """What a branch inherits from its parent, all of whose decisions its author may have seen.
-
-    decisions: tests made. planned: tests planned. used: gate prompts used, from the beginning of
-    the pool.
-    """
-
-    decisions: int = 0
-    planned: int | None = None
-    used: int = 0
 
 
 @dataclass(frozen=True)
@@ -136,14 +125,6 @@ def inheritable_account(
     return InheritedAccount(account.decisions, account.planned, account.used)
 
 
-def read_inherited(data: Mapping[str, Any] | None) -> InheritedAccount | None:
-    return InheritedAccount(**data) if data else None
-
-
-def inherited_as_json(inherited: InheritedAccount) -> dict[str, Any]:
-    return asdict(inherited)
-
-
 def _is_own(entry: Entry, turn: Turn) -> bool:
     """Whether the entry is of this very turn, from a run that was killed before its certificate."""
     if LOOKED in entry.facts:
@@ -177,33 +158,33 @@ def _after(state: _State, entry: Entry, first: int) -> _State:
 
 
 def _after_certificate(state: _State, entry: Entry) -> _State:
-    facts = entry.facts
-    if not facts["certified"]:
+    facts = CertificateFacts.read(entry.facts)
+    if not facts.certified:
         return state.closed()
-    state = state.looked(facts["start"] + facts["prompts"])
+    state = state.looked(facts.start + facts.prompts)
     account = state.account
-    if facts["turn"] not in state.seen:
+    if facts.turn not in state.seen:
         account = replace(account, decisions=account.decisions + 1)
-    state = replace(state, account=account, seen=state.seen | {facts["turn"]})
-    state = state.planned_as(facts["planned"])
-    if facts.get("about") == "gate_set":  # these prompts were used before
+    state = replace(state, account=account, seen=state.seen | {facts.turn})
+    state = state.planned_as(facts.planned)
+    if facts.about == "gate_set":  # these prompts were used before
         return state.closed()
     return replace(
         state,
-        start=facts["start"],
-        at=(entry.round, facts["attempt"]),
+        start=facts.start,
+        at=(entry.round, facts.attempt),
         follows=None,
-        declared=facts["declared"],
+        declared=facts.declared,
     )
 
 
 def _after_gate(state: _State, entry: Entry) -> _State:
-    gate = entry.facts.get("gate") or {}
-    number, attempt = entry.round, gate.get("attempt", 1)
-    if state.at != (number, attempt) or entry.facts.get("answer"):
+    facts = GateFacts.read(entry.facts)
+    gate = facts.gate or GateRecord()
+    number, attempt = entry.round, gate.attempt
+    if state.at != (number, attempt) or facts.answer is not None:
         return state.closed()
-    action = str(gate.get("action"))
-    if action == "ask":
+    if gate.action == "ask":
         return state
-    follows = {"retry": (number, attempt + 1), "keep": (number + 1, 1)}.get(action)
+    follows = {"retry": (number, attempt + 1), "keep": (number + 1, 1)}.get(gate.action or "")
     return replace(state, follows=follows) if follows is not None else state.closed()

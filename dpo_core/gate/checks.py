@@ -5,40 +5,32 @@ explains the result. A check whose metric is missing fails.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
 
+from dpo_core.campaign.gate_record import GateCheck
+from dpo_core.campaign.round_metrics import RoundMetrics
+from dpo_core.campaign.round_parts import DecidedNumbers, SuiteNumbers
+from dpo_core.campaign.step_facts import CertificateFacts
 from dpo_core.evaluation.comparison import kl_budget_nats
 from dpo_core.gate.config import GateConfig, Range
 from dpo_core.training.metrics.suggested_values import suggest_higher_beta, suggest_lower_rate
 
-Numbers = Mapping[str, Any]
-"""Metrics of an evaluation, by the names of dpo_core.campaign.round_metrics."""
-
 _ROUNDING = 1e-9
 """Tolerance for floating-point error: 0.15 - 0.1 is slightly more than 0.05."""
-
-
-@dataclass(frozen=True)
-class GateCheck:
-    """One condition of promotion. `value` is None if it was not measured; the check then fails."""
-
-    name: str
-    value: float | None
-    bound: float | None
-    passed: bool
 
 
 CheckResult = tuple[GateCheck, str]
 """A check, and a sentence that explains its result."""
 
 
-def checks(numbers: Numbers, config: GateConfig) -> Iterator[CheckResult]:
+def checks(
+    numbers: RoundMetrics, config: GateConfig, *, certified: bool = False
+) -> Iterator[CheckResult]:
     """Run the checks that the config enables.
 
     Args:
-        numbers: metrics of the evaluation, by the names of dpo_core.campaign.round_metrics.
+        numbers: metrics of the evaluation.
         config: section `gate` of the config; a bound of None turns its check off.
+        certified: whether a certificate replaces the interval of the plain win rate.
 
     Returns:
         Iterator over (check, sentence); the win rate comes first.
@@ -46,17 +38,19 @@ def checks(numbers: Numbers, config: GateConfig) -> Iterator[CheckResult]:
     Example:
         >>> off = {key: None for key in ("decided_share", "kl_budget", "length", "length_base")}
         >>> off |= {key: None for key in ("truncated_rise", "empty_share", "repetition_rise")}
-        >>> numbers = {"win_rate_gate": 0.61, "win_rate_gate_low": 0.55}
+        >>> numbers = RoundMetrics(round=1, win_rate_gate=0.61, win_rate_gate_low=0.55)
         >>> [sentence for _, sentence in checks(numbers, GateConfig(**off))]
         ['lower bound 55% of the gate win rate (61%) is above the 50% threshold']
     """
+    if not certified or config.win_rate != "plain":
+        yield from _win_rate(numbers, config)
     for run in _CHECKS:
         yield from run(numbers, config)
 
 
-def notices(numbers: Numbers, config: GateConfig) -> dict[str, str]:
+def notices(numbers: RoundMetrics, config: GateConfig) -> dict[str, str]:
     """name → why a check that the config enables has no effect."""
-    if config.kl_budget != "auto" or numbers.get("kl_base_nats") is not None:
+    if config.kl_budget != "auto" or numbers.kl_base_nats is not None:
         return {}
     return {
         "KL budget": "gate.kl_budget auto has no effect: KL to base is only measured with "
@@ -64,7 +58,7 @@ def notices(numbers: Numbers, config: GateConfig) -> dict[str, str]:
     }
 
 
-def values_to_try(checks: Iterable[GateCheck], trained: Mapping[str, Any]) -> dict[str, str]:
+def values_to_try(checks: Iterable[GateCheck], trained: Mapping[str, float]) -> dict[str, str]:
     """Suggest training settings for the next round if the KL to the base exceeded its budget.
 
     Args:
@@ -90,11 +84,9 @@ def values_to_try(checks: Iterable[GateCheck], trained: Mapping[str, Any]) -> di
     return {}
 
 
-def _win_rate(numbers: Numbers, config: GateConfig) -> Iterator[CheckResult]:
-    if numbers.get("certified") and config.win_rate == "plain":  # the certificate replaces it
-        return
+def _win_rate(numbers: RoundMetrics, config: GateConfig) -> Iterator[CheckResult]:
     yield _rate(numbers, config, config.win_rate == "length_controlled")
-    if config.win_rate == "length_controlled" and numbers.get("lc_win_rate_gate_extrapolated"):
+    if config.win_rate == "length_controlled" and numbers.lc_win_rate_gate_extrapolated:
         # Hardly any pair of answers has equal lengths, so no comparison supports the estimate.
         check, sentence = _rate(numbers, config, controlled=False)
         yield (
@@ -103,17 +95,17 @@ def _win_rate(numbers: Numbers, config: GateConfig) -> Iterator[CheckResult]:
         )
 
 
-def _rate(numbers: Numbers, config: GateConfig, controlled: bool) -> CheckResult:
+def _rate(numbers: RoundMetrics, config: GateConfig, controlled: bool) -> CheckResult:
     lower, prefix = config.use == "lower", "lc_" if controlled else ""
-    estimate = numbers.get(f"{prefix}win_rate_gate")
+    estimate = numbers.number(f"{prefix}win_rate_gate")
     name = f"{prefix}win_rate_gate{'_low' if lower else ''}"
     what = f"{'length-controlled ' if controlled else ''}gate win rate"
-    value = numbers.get(name)
+    value = numbers.number(name)
     passed = value is not None and value > config.threshold
     check = GateCheck(name, value, config.threshold, passed)
     if value is None:
         return check, f"the {what} was not measured: no gate comparison could be read"
-    extrapolated = controlled and numbers.get("lc_win_rate_gate_extrapolated")
+    extrapolated = controlled and numbers.lc_win_rate_gate_extrapolated
     notes = [_percent(estimate)] if lower and estimate is not None else []
     notes += ["extrapolated"] if extrapolated else []
     note = f" ({', '.join(notes)})" if notes else ""
@@ -124,12 +116,12 @@ def _rate(numbers: Numbers, config: GateConfig, controlled: bool) -> CheckResult
     return check, f"{subject} {relation} the {_percent(config.threshold)} threshold"
 
 
-def _decided_share(numbers: Numbers, config: GateConfig) -> Iterator[CheckResult]:
+def _decided_share(numbers: RoundMetrics, config: GateConfig) -> Iterator[CheckResult]:
     least = config.decided_share
     if least is None:
         return
-    counts = (numbers.get("decided") or {}).get("gate") or {}
-    total, decided = counts.get("comparisons") or 0, counts.get("decided") or 0
+    counts = (numbers.decided or {}).get("gate", DecidedNumbers())
+    total, decided = counts.comparisons, counts.decided
     value = decided / total if total else None
     passed = value is not None and value >= least
     check = GateCheck("decided_share", value, least, passed)
@@ -137,16 +129,16 @@ def _decided_share(numbers: Numbers, config: GateConfig) -> Iterator[CheckResult
     if passed:
         yield check, f"{sentence}, at least the required {_percent(least)}"
     else:
-        why = "; ".join(f"{reason}: {count}" for reason, count in counts.get("why", {}).items())
+        why = "; ".join(f"{reason}: {count}" for reason, count in counts.why.items())
         reasons = f" (undecided because: {why})" if why else ""
         yield check, f"{sentence}, fewer than the required {_percent(least)}{reasons}"
 
 
-def _kl(numbers: Numbers, config: GateConfig) -> Iterator[CheckResult]:
-    value = numbers.get("kl_base_nats")
+def _kl(numbers: RoundMetrics, config: GateConfig) -> Iterator[CheckResult]:
+    value = numbers.kl_base_nats
     if config.kl_budget is None or (config.kl_budget == "auto" and value is None):
         return
-    budget = kl_budget_nats(config.kl_budget, numbers.get("length_mean_base"))
+    budget = kl_budget_nats(config.kl_budget, numbers.length_mean_base)
     passed = value is not None and budget is not None and value <= budget
     check = GateCheck("kl_base_nats", value, budget, passed)
     if value is None or budget is None:
@@ -157,14 +149,14 @@ def _kl(numbers: Numbers, config: GateConfig) -> Iterator[CheckResult]:
     yield check, f"KL to base {value:.2f} nats {relation} the budget of {budget:.4g}"
 
 
-def _length(numbers: Numbers, config: GateConfig) -> Iterator[CheckResult]:
+def _length(numbers: RoundMetrics, config: GateConfig) -> Iterator[CheckResult]:
     for key, other, name in (
         ("length", "previous", "the last promoted policy's"),
         ("length_base", "base", "the base's"),
     ):
         allowed: Range | None = getattr(config, key)
         if allowed is not None:
-            ours, theirs = numbers.get("length_mean"), numbers.get(f"length_mean_{other}")
+            ours, theirs = numbers.length_mean, numbers.number(f"length_mean_{other}")
             yield _ratio(f"length_to_{other}", ours, theirs, allowed, name)
 
 
@@ -185,7 +177,7 @@ def _ratio(
     )
 
 
-def _rises(numbers: Numbers, config: GateConfig) -> Iterator[CheckResult]:
+def _rises(numbers: RoundMetrics, config: GateConfig) -> Iterator[CheckResult]:
     for key, name, what in (
         ("truncated_rise", "truncated_share", "truncated answers"),
         ("repetition_rise", "token_repetition", "repeated token n-grams"),
@@ -211,11 +203,11 @@ def _rise(
     )
 
 
-def _empty(numbers: Numbers, config: GateConfig) -> Iterator[CheckResult]:
+def _empty(numbers: RoundMetrics, config: GateConfig) -> Iterator[CheckResult]:
     if config.empty_share is None:
         return
-    value = numbers.get("empty_share")
-    bound = max(config.empty_share, numbers.get("empty_share_previous") or 0.0)
+    value = numbers.empty_share
+    bound = max(config.empty_share, numbers.empty_share_previous or 0.0)
     passed = value is not None and value <= bound
     check = GateCheck("empty_share", value, bound, passed)
     if value is None:
@@ -225,17 +217,17 @@ def _empty(numbers: Numbers, config: GateConfig) -> Iterator[CheckResult]:
     yield check, f"{_percent(value)} of answers are empty, {relation} the allowed {_percent(bound)}"
 
 
-def _relevance(numbers: Numbers, config: GateConfig) -> Iterator[CheckResult]:
+def _relevance(numbers: RoundMetrics, config: GateConfig) -> Iterator[CheckResult]:
     """Nothing if relevance was not measured."""
-    if config.relevance_fall is None or "relevance" not in numbers:
+    if config.relevance_fall is None or "relevance" not in numbers.model_fields_set:
         return
     for other, whose in (("previous", "the last promoted policy"), ("base", "the base")):
         yield _fall(other, whose, numbers, config.relevance_fall)
 
 
-def _fall(other: str, whose: str, numbers: Numbers, allowed: float) -> CheckResult:
+def _fall(other: str, whose: str, numbers: RoundMetrics, allowed: float) -> CheckResult:
     """Fails only if the whole interval of the change is below 0, because answers are few."""
-    change, high = (numbers.get(f"relevance_change_{other}{end}") for end in ("", "_high"))
+    change, low, high = numbers.interval(f"relevance_change_{other}")
     name = f"relevance_to_{other}"
     if change is None or high is None:
         return GateCheck(name, None, allowed, False), (
@@ -243,11 +235,10 @@ def _fall(other: str, whose: str, numbers: Numbers, allowed: float) -> CheckResu
         )
     passed = high >= 0 or -change <= allowed + _ROUNDING
     check = GateCheck(name, -change, allowed, passed)
-    ours, theirs = (_share(numbers.get(key)) for key in ("relevance", f"relevance_{other}"))
+    ours, theirs = (_share(numbers.number(key)) for key in ("relevance", f"relevance_{other}"))
     sentence = f"{ours} of answers match their prompts, vs. {theirs} for {whose}"
     if passed:
         return check, f"{sentence}: no clear fall of more than {format_points(allowed)}"
-    low = numbers.get(f"relevance_change_{other}_low")
     interval = f"CI {_number(-high)} to {_number(-(low or 0.0))}"
     return check, (
         f"{sentence}: a fall of {format_points(-change)} ({interval}), more than the allowed "
@@ -259,24 +250,23 @@ def _share(value: float | None) -> str:
     return "an unknown share" if value is None else _percent(value)
 
 
-def _suites(numbers: Numbers, config: GateConfig) -> Iterator[CheckResult]:
-    for name, suite in sorted((numbers.get("suites") or {}).items()):
+def _suites(numbers: RoundMetrics, config: GateConfig) -> Iterator[CheckResult]:
+    for name, suite in sorted((numbers.suites or {}).items()):
         yield _suite(name, suite)
         if config.decided_share is not None:
             yield _suite_decided(name, suite, config.decided_share)
 
 
-def _suite(name: str, suite: Mapping[str, Any]) -> CheckResult:
-    failed = bool(suite["failed"])
-    check = GateCheck(f"suite {name}", suite.get("score"), suite.get("before"), not failed)
-    if failed:
-        fell = f"fell from {_score(suite.get('before'))} to {_score(suite.get('score'))}"
+def _suite(name: str, suite: SuiteNumbers) -> CheckResult:
+    check = GateCheck(f"suite {name}", suite.score, suite.before, not suite.failed)
+    if suite.failed:
+        fell = f"fell from {_score(suite.before)} to {_score(suite.score)}"
         return check, f"regression suite {name} {fell}"
-    return check, f"regression suite {name} did not fall ({_score(suite.get('score'))})"
+    return check, f"regression suite {name} did not fall ({_score(suite.score)})"
 
 
-def _suite_decided(name: str, suite: Mapping[str, Any], least: float) -> CheckResult:
-    total, scored = suite.get("answers") or 0, suite.get("compared") or 0
+def _suite_decided(name: str, suite: SuiteNumbers, least: float) -> CheckResult:
+    total, scored = suite.answers, suite.compared
     value = scored / total if total else None
     passed = value is not None and value >= least
     relation = "at least" if passed else "fewer than"
@@ -286,10 +276,10 @@ def _suite_decided(name: str, suite: Mapping[str, Any], least: float) -> CheckRe
     )
 
 
-def _beside(numbers: Numbers, name: str) -> tuple[float | None, list[float]]:
+def _beside(numbers: RoundMetrics, name: str) -> tuple[float | None, list[float]]:
     """A metric of the policy, and those of the last promoted one and the base that are known."""
-    others = (numbers.get(f"{name}_{other}") for other in ("previous", "base"))
-    return numbers.get(name), [value for value in others if value is not None]
+    others = (numbers.number(f"{name}_{other}") for other in ("previous", "base"))
+    return numbers.number(name), [value for value in others if value is not None]
 
 
 def _number(share: float) -> str:
@@ -315,8 +305,7 @@ def _score(value: float | None) -> str:
     return "an unknown score" if value is None else f"{value:.3f}"
 
 
-_CHECKS: tuple[Callable[[Numbers, GateConfig], Iterator[CheckResult]], ...] = (
-    _win_rate,
+_CHECKS: tuple[Callable[[RoundMetrics, GateConfig], Iterator[CheckResult]], ...] = (
     _decided_share,
     _kl,
     _length,
@@ -327,24 +316,24 @@ _CHECKS: tuple[Callable[[Numbers, GateConfig], Iterator[CheckResult]], ...] = (
 )
 
 
-def certificate_checks(facts: Mapping[str, Any], *, groups: bool = False) -> Iterator[CheckResult]:
+def certificate_checks(facts: CertificateFacts, *, groups: bool = False) -> Iterator[CheckResult]:
     """The check of a certified gate; nothing if too few unused gate prompts were left for a test.
 
     Args:
         facts: of the step `certificate`.
         groups: whether the prompts of one group count as one outcome.
     """
-    if not facts["certified"]:
+    if not facts.certified:
         return
-    passed = bool(facts["passed"])
-    check = GateCheck("log_e", facts["log_e"], facts["needed"], passed)
-    relation = "reaches" if passed else "does not reach"
-    units = facts["reached_at"] if passed else facts["units"]
+    assert facts.log_e is not None and facts.needed is not None, "a test has both"
+    check = GateCheck("log_e", facts.log_e, facts.needed, facts.passed)
+    relation = "reaches" if facts.passed else "does not reach"
+    units = facts.reached_at if facts.passed else facts.units
     what = "groups of gate prompts" if groups else "gate prompts"
-    if facts.get("about") == "gate_set":  # a claim about these prompts only, each by itself
+    if facts.about == "gate_set":  # a claim about these prompts only, each by itself
         what = "prompts of the gate set alone"
     yield (
         check,
-        f"evidence {facts['log_e']:.2f} nats after {units} {what} {relation} the "
-        f"{facts['needed']:.2f} required for decision {facts['decision']} of {facts['planned']}",
+        f"evidence {facts.log_e:.2f} nats after {units} {what} {relation} the {facts.needed:.2f} "
+        f"required for decision {facts.decision} of {facts.planned}",
     )

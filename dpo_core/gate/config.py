@@ -16,7 +16,7 @@ Refusal = Literal["keep", "rollback", "ask", "stop"]
 class RetryConfig(Section):
     """A rejected round is retried with changed keys, once for each entry of `changes`."""
 
-    changes: Annotated[list[dict[str, Any]], Field(min_length=1)] = Field(
+    changes: Annotated[list[dict[str, object]], Field(min_length=1)] = Field(
         description="one mapping per attempt, from config keys to values, as {training.beta: 3.0}; "
         "2x is twice the number in the config"
     )
@@ -36,7 +36,7 @@ class RetryConfig(Section):
         return self
 
     @property
-    def used(self) -> list[dict[str, Any]]:
+    def used(self) -> list[dict[str, object]]:
         """The changes that are tried."""
         return self.changes[: self.attempts]
 
@@ -173,7 +173,7 @@ class GateConfig(Section):
         return self
 
     @property
-    def retries(self) -> list[dict[str, Any]]:
+    def retries(self) -> list[dict[str, object]]:
         """The changes of each attempt after the first one."""
         return self.retry.used if self.retry is not None else []
 
@@ -186,7 +186,7 @@ class GateConfig(Section):
         return self.otherwise
 
 
-def gate_recipe(gate: GateConfig) -> dict[str, Any]:
+def gate_recipe(gate: GateConfig) -> dict[str, object]:
     """What a decision depends on. Checks of later versions are included only if they are enabled,
     so that older decisions stay valid."""
     unused = _CERTIFICATION_KEYS if gate.false_promotions is None else ()

@@ -2,9 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from dpo_core.gate.checks import CheckResult, GateCheck, checks, notices
+from pydantic import TypeAdapter
+
+from dpo_core.campaign.gate_record import GateCheck, PersonsDecision
+from dpo_core.campaign.round_metrics import RoundMetrics
+from dpo_core.gate.checks import CheckResult, checks, notices
 from dpo_core.gate.config import GateConfig
 from dpo_core.text import counted
 
@@ -21,16 +25,6 @@ class Best:
 
     round: int
     low: float
-
-
-@dataclass(frozen=True)
-class PersonsDecision:
-    """A person's answer for a policy that did not pass the gate. at: ISO 8601, UTC."""
-
-    promote: bool
-    reason: str
-    by: str
-    at: str
 
 
 @dataclass(frozen=True)
@@ -61,45 +55,46 @@ class Decision:
             reasons = (reasons[0], passed, *reasons[count:])
         return f"{_outcome_text(self)}: {'; '.join(reasons)}"
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "Decision":
-        checks = tuple(GateCheck(**check) for check in data["checks"])
-        reasons = tuple(data["reasons"])
-        return cls(data["action"], reasons, checks, data["attempt"], data["goes_on_from"])
+    def from_json(cls, data: Mapping[str, object]) -> "Decision":
+        return _RECORDED.validate_python(data)
+
+
+_RECORDED = TypeAdapter(Decision)
 
 
 def decide(
-    numbers: Mapping[str, Any],
+    numbers: RoundMetrics,
     config: GateConfig,
     *,
-    number: int,
     previous: int,
     best: Best,
     attempt: int = 1,
+    certified: bool = False,
     more: Sequence[CheckResult] = (),
 ) -> Decision:
-    """Decide on the policy of round `number`, which started from the policy of round `previous`.
+    """Decide on the policy of a round, which started from the policy of round `previous`.
 
     Args:
-        numbers: metrics of its evaluation, by the names of dpo_core.campaign.round_metrics.
+        numbers: metrics of its evaluation.
         config: section `gate` of the config.
-        number: the round, from 1.
         previous: the round whose policy this one started from; 0 is the base.
         best: where a rollback goes.
         attempt: number of the attempt at the round, from 1.
+        certified: whether a certificate is among them, in place of the win rate's interval.
         more: results of checks that need more than `numbers`, such as the certificate.
 
     Returns:
         "promote" if every check passes, else what `gate.otherwise` says.
     """
-    results = [*checks(numbers, config), *more]
+    results = [*checks(numbers, config, certified=certified), *more]
     all_checks = tuple(check for check, _ in results)
     if all(check.passed for check in all_checks):
         reasons = (*(sentence for _, sentence in results), *notices(numbers, config).values())
-        return Decision("promote", reasons, all_checks, attempt, number)
+        return Decision("promote", reasons, all_checks, attempt, numbers.round)
     action = _action_on_failure(config, attempt)
     failed = (sentence for check, sentence in results if not check.passed)
     reasons = (*failed, *_consequence(action, config, attempt, best))
@@ -137,7 +132,7 @@ def _consequence(action: Action, config: GateConfig, attempt: int, best: Best) -
         )
 
 
-def _format_changes(changes: Mapping[str, Any]) -> str:
+def _format_changes(changes: Mapping[str, object]) -> str:
     return ", ".join(f"{key}: {value}" for key, value in changes.items())
 
 

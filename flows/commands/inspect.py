@@ -151,7 +151,7 @@ def evaluate(
         except KeyboardInterrupt:
             raise typer.Exit(EXIT_INTERRUPTED) from None
     if json:
-        print(printed_json(numbers))
+        print(printed_json(numbers.as_json()))
         return
     from reporting.models import format_numbers
 

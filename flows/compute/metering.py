@@ -2,17 +2,16 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
 from dpo_core.campaign.artifacts import StepResult
 from dpo_core.campaign.ledger import Entry
+from dpo_core.campaign.step_facts import StepCosts
 from dpo_core.children import Child
 from dpo_core.json_lines import end_of_lines
 from labeling.judges.spending import read_spending
-
-_SPENDING_TO = "spending_to"
 
 
 @dataclass(frozen=True)
@@ -36,10 +35,11 @@ class CostMeter:
         self._children: list[Child] = []
         self._spending = spending
         size = end_of_lines(spending)
-        ends = [int(e.facts[_SPENDING_TO]) for e in entries if _SPENDING_TO in e.facts]
-        measured = not entries or any("cpu_seconds" in entry.facts for entry in entries)
+        before = [StepCosts.read(entry.facts) for entry in entries]
+        measured = not before or any(costs.cpu_seconds is not None for costs in before)
         # Spending from before steps were metered belongs to steps that are already recorded.
-        self._counted = min(size, max(ends, default=0)) if measured else size
+        end = max((costs.spending_to or 0 for costs in before), default=0)
+        self._counted = min(size, end) if measured else size
 
     def watch(self, child: Child) -> Child:
         """Count the child's costs from now on."""
@@ -47,7 +47,7 @@ class CostMeter:
         return child
 
     def measure(self, make: Callable[[Path], StepResult]) -> Callable[[Path], StepResult]:
-        """`make`, with its costs added to the facts."""
+        """`make`, with its costs."""
 
         def measuring(folder: Path) -> StepResult:
             self._children = [child for child in self._children if child.ended is None]
@@ -55,12 +55,11 @@ class CostMeter:
             before = {id(child): child.cpu_seconds() for child in self._children}
             result = make(folder)
             children = sum(c.cpu_seconds() - before.get(id(c), 0.0) for c in self._children)
-            costs = {
-                "cpu_seconds": round(time.process_time() - own + children, 2),
-                "gpu_seconds": round(gpu_seconds(self._holds(), start, time.monotonic()), 2),
-                **self._spent(),
-            }
-            return replace(result, facts={**result.recorded_facts, **costs})
+            costs = StepCosts(
+                cpu_seconds=round(time.process_time() - own + children, 2),
+                gpu_seconds=round(gpu_seconds(self._holds(), start, time.monotonic()), 2),
+            )
+            return replace(result, costs=self._with_spending(costs))
 
         return measuring
 
@@ -70,14 +69,12 @@ class CostMeter:
             end = now if child.ended is None else child.ended
             yield GpuHold(child.gpus, child.started, end, child.first_gpu)
 
-    def _spent(self) -> dict[str, object]:
-        """What judges were paid since the last step; empty if nothing."""
+    def _with_spending(self, costs: StepCosts) -> StepCosts:
+        """The costs, with what judges were paid since the last step."""
         spending = read_spending(self._spending, self._counted)
         self._counted = spending.end
-        if not spending.by_source:
-            return {}
-        paid = {source: asdict(cost) for source, cost in spending.by_source.items()}
-        return {"judges_spent": paid, _SPENDING_TO: self._counted}
+        spent = {"judges_spent": spending.by_source, "spending_to": self._counted}
+        return costs.model_copy(update=spent) if spending.by_source else costs
 
 
 def gpu_seconds(holds: Iterable[GpuHold], start: float, end: float) -> float:

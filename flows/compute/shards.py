@@ -119,7 +119,7 @@ def _sum_up(results: Sequence[tuple[int, Done]]) -> Done:
     def slowest(name: str) -> float:
         return max(float(sum(getattr(r, name) for r in of_worker[w])) for w in workers)
 
-    update: dict[str, Any] = {
+    update: dict[str, object] = {
         "seconds_start": slowest("seconds_start"),
         "gpus": sum(max(r.gpus or 0 for r in of_worker[w]) for w in workers),
         "versions": {k: v for part in parts for k, v in part.versions.items()},

@@ -12,20 +12,17 @@ from dpo_core.campaign.current import read_current, write_current
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry, now
 
-REPLACED = "configs_replaced"
-"""Key in current.json: version of an earlier config → time of its replacement."""
-
 
 def record_replacement(layout: Layout, version: int) -> None:
     """Record when a config was replaced: file times do not survive a copy."""
-    current = read_current(layout)
-    current[REPLACED] = {**current.get(REPLACED, {}), str(version): now()}
-    write_current(layout, current)
+    state = read_current(layout)
+    replaced = {**state.configs_replaced, str(version): now()}
+    write_current(layout, state.with_fact("configs_replaced", replaced))
 
 
 def list_replaced_configs(layout: Layout) -> Iterator[tuple[str, str]]:
     """(file, time of its replacement) of earlier configs, oldest first."""
-    noted: Mapping[str, str] = read_current(layout).get(REPLACED, {})
+    noted = read_current(layout).configs_replaced
     version = 1
     while (path := layout.old_config(version)).exists():
         # Older versions recorded no time, but wrote this file when the config was replaced.

@@ -1,19 +1,18 @@
 """Comparison with earlier rounds: ratings, forgotten prompts, and cycles of rounds."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dpo_core.campaign.artifacts import Artifact
+from dpo_core.campaign.round_parts import Estimate, ForgottenExample, ForgottenNumbers
 from dpo_core.config import EvaluationConfig
 from dpo_core.evaluation.cycles import find_cycles, win_rates
 from dpo_core.evaluation.forgotten import ForgottenPrompts, find_forgotten
-from dpo_core.evaluation.intervals import Interval, columns
+from dpo_core.evaluation.intervals import columns, fields_as_json
 from dpo_core.evaluation.ratings import bradley_terry
 from dpo_core.schemas import FORGOTTEN, MATCHES
 from dpo_core.tables import write_rows
@@ -68,11 +67,16 @@ def choose_earlier_opponents(
 def write_matches(path: Path, number: int, matches: Sequence[Match]) -> None:
     """Write the decided matches of round `number`'s policy on test prompts, once per opponent."""
     by_round = {match.theirs.round: match for match in matches}
-    kept = ("prompt_id", "sample_index", "outcome")
     rows = (
-        {"first": number, "second": other, **{name: row[name] for name in kept}}
+        {
+            "first": number,
+            "second": other,
+            "prompt_id": row["prompt_id"],
+            "sample_index": row["sample_index"],
+            "outcome": row["outcome"],
+        }
         for other, match in by_round.items()
-        for row in match.rows()
+        for row in match.rows(str(other))
         if row["split"] == "test" and row["outcome"] is not None
     )
     write_rows(path, rows, MATCHES)
@@ -84,10 +88,12 @@ def find_earlier_matches(earlier: Sequence[RoundRecord]) -> dict[str, Artifact]:
     return {f"evaluation_{s.entry.round}": s for s in steps if s is not None}
 
 
-def rate_policies(number: int, matches: Matches, config: EvaluationConfig) -> dict[str, Any]:
-    """Bradley–Terry ratings of all policies so far, and of this round's; see bradley_terry."""
+def rate_policies(
+    number: int, matches: Matches, config: EvaluationConfig
+) -> tuple[dict[str, float | None], dict[str, Estimate]]:
+    """Bradley–Terry ratings: (this round's, round → that of its policy, of all so far)."""
     if 0 not in matches.second:
-        return {"ratings": {}}
+        return {}, {}
     fitted = bradley_terry(
         matches.triples(),
         base=0,
@@ -96,13 +102,8 @@ def rate_policies(number: int, matches: Matches, config: EvaluationConfig) -> di
         resamples=min(config.bootstrap_resamples, _RATING_RESAMPLES),
     )
     ratings = {str(policy): rating for policy, rating in fitted.items()}
-    as_json = {policy: _as_json(rating) for policy, rating in ratings.items()}
-    return {"ratings": as_json, **columns("rating", ratings.get(str(number)))}
-
-
-def _as_json(rating: Interval) -> dict[str, float | None]:
-    """NaN, for a policy without a path of matches to the base, becomes None."""
-    return {name: v if math.isfinite(v) else None for name, v in asdict(rating).items()}
+    parts = {name: Estimate.model_validate(fields_as_json(r)) for name, r in ratings.items()}
+    return columns("rating", ratings.get(str(number))), parts
 
 
 EXAMPLES = 10
@@ -112,34 +113,24 @@ _CIRCLE_RESAMPLES = 500
 
 def find_forgotten_prompts(
     folder: Path, number: int, matches: Matches, ours: HeldOutAnswers
-) -> dict[str, Any]:
+) -> ForgottenNumbers:
     """Test prompts that an earlier policy or the base answered better, written to forgotten.parquet
-    worst first, and counted with examples. gained: answered better than by all earlier policies.
+    worst first, and counted with examples.
 
     With a judge that reads pairs, earlier policies are those of `evaluation.opponents`.
     """
     own = (row for row in matches.rows() if row[0] == number)
     found = find_forgotten((prompt, other, outcome) for _, other, prompt, outcome in own)
     texts = {c.prompt.prompt_id: c.prompt.shown() for c in ours.test()}
-    rows = [
-        {
-            "prompt_id": prompt.prompt_id,
-            "prompt": texts[prompt.prompt_id],
-            "better_in": prompt.better_in,
-            "outcome": prompt.outcome,
-            "answers": prompt.answers,
-        }
-        for prompt in found.worse
-    ]
-    write_rows(folder / "forgotten.parquet", rows, FORGOTTEN)
-    examples = [{k: v for k, v in row.items() if k != "prompt"} for row in rows[:EXAMPLES]]
-    return {
-        "count": len(rows),
-        "compared": found.compared,
-        "gained": found.gained,
-        "examples": examples,
-        "sentence": _forgotten_sentence(found),
-    }
+    worse = [asdict(prompt) for prompt in found.worse]
+    rows = ({"prompt": texts[row["prompt_id"]], **row} for row in worse)
+    return ForgottenNumbers(
+        count=write_rows(folder / "forgotten.parquet", rows, FORGOTTEN),
+        compared=found.compared,
+        gained=found.gained,
+        examples=tuple(ForgottenExample(**row) for row in worse[:EXAMPLES]),
+        sentence=_forgotten_sentence(found),
+    )
 
 
 def certain_cycles(matches: Matches, config: EvaluationConfig) -> list[list[int]]:

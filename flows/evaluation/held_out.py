@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from dpo_core.campaign.artifacts import Artifact
 from dpo_core.campaign.inputs import Input, Inputs
+from dpo_core.campaign.round_parts import OverlapNumbers
 from dpo_core.evaluation.overlap import find_overlap
 from dpo_core.evaluation.texts import repetition
 from dpo_core.records import Completion, Prompt, Split
@@ -164,16 +164,16 @@ def count_to_hold_out(wanted: int | str, size: int) -> int:
 EXAMPLES = 10
 
 
-def measure_overlap(inputs: Inputs, ngram: int) -> dict[str, Any]:
+def measure_overlap(inputs: Inputs, ngram: int) -> OverlapNumbers:
     """How many held-out prompts share an n-gram of words with a training prompt of the round, with
     some ids. See dpo_core.evaluation.overlap for short prompts and templates."""
     asked, trained = (read_prompts(inputs.path(n)) for n in ("held_out", "training_prompts"))
     held = {prompt_id: prompt.shown() for prompt_id, prompt in asked.items()}
     training = (prompt.shown() for prompt in trained.values())
     found = find_overlap(held, training, ngram)
-    return {
-        "prompts": len(found.prompts),
-        "of": found.of,
-        "ngram": found.ngram,
-        "examples": list(found.prompts[:EXAMPLES]),
-    }
+    return OverlapNumbers(
+        prompts=len(found.prompts),
+        of=found.of,
+        ngram=found.ngram,
+        examples=found.prompts[:EXAMPLES],
+    )

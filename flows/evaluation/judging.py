@@ -1,25 +1,25 @@
 """Matches: two policies' held-out answers, compared by a judge."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dpo_core.campaign.inputs import Input
 from dpo_core.evaluation.comparison import outcome
 from dpo_core.gate.config import GateConfig
 from dpo_core.records import OTHER_SIDE, Judgement, Pair, Side, pair_id
+from dpo_core.schemas import Answerer, OutcomeRow
 from flows.config.campaign import CampaignConfig
 from flows.evaluation.held_out import HeldOutAnswers
 from flows.read_records import ScoresBySource
 from flows.session import Session
-from labeling.judges.behaviour import measure_behaviour
+from labeling.judges.behaviour import Behaviour, measure_behaviour
 from labeling.judges.both_orders import judge_both_orders
 from labeling.judges.config import AnyJudgeConfig, Judge, gives_scores, machines
 from labeling.judges.make import answer_fields, judges_giving, pairwise_judge
 from labeling.judges.protocol import unjudged_side, verdict_from_scores
 
-_WHOSE: Mapping[Side, str] = {"a": "policy", "b": "opponent"}
+_WHOSE: Mapping[Side, Answerer] = {"a": "policy", "b": "opponent"}
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,13 @@ class Match:
     weights: Mapping[str, float]
     unjudged_loses: bool = False
 
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """One row of OUTCOMES per pair, without the opponent; outcome 1: the round's policy won."""
+    def rows(self, opponent: str) -> Iterator[OutcomeRow]:
+        """One row per pair; outcome 1: the round's policy won."""
         weights = [self.weights[source] for source in self.by_source]
         by_pair = zip(*self.by_source.values(), strict=True)
         for pair, judgements in zip(self.pairs, by_pair, strict=True):
             yield {
+                "opponent": opponent,
                 "split": pair.a.prompt.split,
                 "prompt_id": pair.a.prompt.prompt_id,
                 "sample_index": pair.a.sample_index,
@@ -83,10 +84,10 @@ def play_matches(
     return {name: by_round[other.round] for name, other in others.items()}
 
 
-def iterate_outcomes(matches: Mapping[str, Match]) -> Iterator[dict[str, Any]]:
-    """Rows of OUTCOMES, one per opponent and pair; 1: the round's policy won."""
+def iterate_outcomes(matches: Mapping[str, Match]) -> Iterator[OutcomeRow]:
+    """One row per opponent and pair; 1: the round's policy won."""
     for name, match in matches.items():
-        yield from ({"opponent": name, **row} for row in match.rows())
+        yield from match.rows(name)
 
 
 def play_match(
@@ -106,9 +107,9 @@ def play_match(
     return Match(ours, theirs, pairs, by_source, weights, unjudged_loses(session.config.gate))
 
 
-def measure_judges(matches: Sequence[Match]) -> dict[str, Any]:
+def measure_judges(matches: Sequence[Match]) -> dict[str, Behaviour]:
     """source → how it judged the policy's answers; each pair counts once."""
-    ours, measured = matches[0].ours, {}
+    ours, measured = matches[0].ours, dict[str, Behaviour]()
     for source in matches[0].by_source:
         judged_by = {
             pair.pair_id: (pair, judgement)
@@ -117,7 +118,7 @@ def measure_judges(matches: Sequence[Match]) -> dict[str, Any]:
         }
         scores = ours.scores.get(source, {})
         scored = [(c, scores[c.completion_id]) for c in ours.completions if scores]
-        measured[source] = asdict(measure_behaviour(list(judged_by.values()), scored))
+        measured[source] = measure_behaviour(list(judged_by.values()), scored)
     return measured
 
 
@@ -127,8 +128,8 @@ def unjudged_loses(gate: GateConfig) -> bool:
     return gate.decided_share is not None
 
 
-def _find_unjudged(pair: Pair, judgements: Sequence[Judgement]) -> str | None:
-    """The only side, policy or opponent, that some judge could not judge."""
+def _find_unjudged(pair: Pair, judgements: Sequence[Judgement]) -> Answerer | None:
+    """The only side that some judge could not judge."""
     sides = {side for j in judgements if (side := unjudged_side(pair, j)) is not None}
     return _WHOSE[sides.pop()] if len(sides) == 1 else None
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any, get_args
+from typing import TypedDict, get_args
 
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.config import EvaluationConfig
@@ -13,11 +13,19 @@ from dpo_core.evaluation.comparison import change_by_prompt, share_by_prompt
 from dpo_core.evaluation.intervals import columns
 from dpo_core.evaluation.ratios import Ratio, ratio
 from dpo_core.evaluation.relevance import AnswerPlacement, Verdict, verdicts
-from dpo_core.tables import iterate_rows, read_rows
+from dpo_core.tables import iterate_as, read_rows
 from dpo_core.text import counted
 from flows.round_state import EvaluatedPolicy
 
-_COLUMNS = ["completion_id", "prompt_id", "prompt_token_ids", "token_ids", "finish_reason"]
+
+class _AnswerRow(TypedDict):
+    """Columns of COMPLETIONS."""
+
+    completion_id: str
+    prompt_id: str
+    prompt_token_ids: list[int]
+    token_ids: list[int]
+    finish_reason: str
 
 
 def relevance_inputs(policies: Mapping[str, EvaluatedPolicy]) -> dict[str, Input]:
@@ -54,32 +62,33 @@ class RelevanceCounts:
         )
 
 
-def measure_relevance(inputs: Inputs, config: EvaluationConfig) -> dict[str, Any]:
-    """relevance and base_nats_per_token with intervals, of the policy and its opponents, and the
-    paired change per prompt; empty where relevance is not measured.
+def measure_relevance(
+    inputs: Inputs, config: EvaluationConfig
+) -> tuple[dict[str, float | None], dict[str, dict[str, int]]]:
+    """(relevance and base_nats_per_token with intervals, of the policy and its opponents, and the
+    paired change per prompt; the column of counts), both empty where relevance is not measured.
 
     Unknown values are None. Empty answers are not relevant; see dpo_core.evaluation.relevance.
     """
     ours = _read(inputs, "candidate")
     if ours is None:
-        return {}
+        return {}, {}
     nats = ours.nats(config)
     relevant = [(prompt, float(value)) for prompt, value in ours.relevant.items()]
     numbers = {
         **columns("relevance", share_by_prompt(relevant, config)),
         **columns("base_nats_per_token", nats.interval if nats is not None else None),
-        "relevance_counts": _counts(ours),
     }
     for name in ("previous", "base"):
         numbers |= _compare(name, ours, _read(inputs, name), config)
-    return numbers
+    return numbers, {"relevance_counts": _counts(ours)}
 
 
 def relevance_warnings(
-    number: int, wanted: int | None, numbers: Mapping[str, Any]
+    number: int, wanted: int | None, counts: Mapping[str, int] | None
 ) -> Iterator[tuple[str, str]]:
     """(name, sentence) in round 1, if there are fewer requests than wanted."""
-    count = (numbers.get("relevance_counts") or {}).get("requests")
+    count = counts["requests"] if counts is not None else None
     if number == 1 and wanted is not None and count is not None and count < wanted:
         yield (
             "requests",
@@ -90,14 +99,14 @@ def relevance_warnings(
 
 def _compare(
     name: str, ours: RelevanceCounts, theirs: RelevanceCounts | None, config: EvaluationConfig
-) -> dict[str, Any]:
+) -> dict[str, float | None]:
     """An opponent's estimates, and the change since it on prompts that both answered."""
     shared = sorted(ours.relevant.keys() & theirs.relevant.keys()) if theirs is not None else []
     changes = [(p, float(ours.relevant[p]) - theirs.relevant[p]) for p in shared if theirs]
     nats = theirs.nats(config) if theirs is not None else None
     estimates = {
         "relevance": fmean(theirs.relevant.values()) if theirs and theirs.relevant else None,
-        "base_nats_per_token": nats and nats.interval.estimate,
+        "base_nats_per_token": nats.interval.estimate if nats else None,
     }
     return {
         **{f"{key}_{name}": value for key, value in estimates.items()},
@@ -132,16 +141,15 @@ def read_placements(
     answers: Path, logps: Mapping[str, Sequence[float]]
 ) -> dict[str, AnswerPlacement]:
     """completion_id → answer with its `logps`, in the file's order; empty answers have none."""
-    rows = (row for row in iterate_rows(answers, _COLUMNS) if row["completion_id"] in logps)
-    return {row["completion_id"]: _placement(row, logps[row["completion_id"]]) for row in rows}
-
-
-def _placement(row: Mapping[str, Any], logps: Sequence[float]) -> AnswerPlacement:
-    return AnswerPlacement(
-        prompt_id=row["prompt_id"],
-        prompt=row["prompt_token_ids"],
-        tokens=row["token_ids"],
-        finished=row["finish_reason"] == "stop",
-        empty=not logps,
-        logps=logps,
-    )
+    return {
+        row["completion_id"]: AnswerPlacement(
+            prompt_id=row["prompt_id"],
+            prompt=row["prompt_token_ids"],
+            tokens=row["token_ids"],
+            finished=row["finish_reason"] == "stop",
+            empty=not placed,
+            logps=placed,
+        )
+        for row in iterate_as(answers, _AnswerRow)
+        if (placed := logps.get(row["completion_id"])) is not None
+    }

@@ -1,11 +1,12 @@
 """Regression suites: abilities that the policy must not lose."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from dpo_core.campaign.inputs import Input, Inputs
+from dpo_core.campaign.round_parts import SuiteNumbers
 from dpo_core.config import EvaluationConfig
 from dpo_core.evaluation.comparison import mean_by_prompt
+from dpo_core.evaluation.intervals import UNKNOWN, finite
 from dpo_core.tables import count_rows, read_rows
 from flows.config.evaluation import HeldOutConfig
 from flows.round_state import EvaluatedPolicy
@@ -14,18 +15,8 @@ Key = tuple[str, int]
 """(prompt_id, sample_index)"""
 
 
-def measure_suites(inputs: Inputs, config: HeldOutConfig) -> dict[str, Any]:
-    """suite name → the policy's results.
-
-    prompts: with a scored answer. answers: all of them; `compared`: scored for both the policy and
-    the incumbent. score: mean with its interval; `before`, `base`: means of incumbent and base.
-    change: mean gain over the incumbent, paired by prompt and seed, with its interval by resampling
-    prompts.
-
-    failed: the whole interval of the change lies below −may_fall. If all answers fall equally the
-    interval has no width, and the suite fails however few its prompts are. It also fails if the
-    rule scored some of the incumbent's answers and none of the new ones.
-    """
+def measure_suites(inputs: Inputs, config: HeldOutConfig) -> dict[str, SuiteNumbers]:
+    """suite name → the policy's result."""
     return {
         name: _measure_suite(
             _read_scores(inputs, "candidate", name),
@@ -39,17 +30,17 @@ def measure_suites(inputs: Inputs, config: HeldOutConfig) -> dict[str, Any]:
     }
 
 
-def suite_warnings(suites: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def suite_warnings(suites: Mapping[str, SuiteNumbers]) -> Iterator[tuple[str, str]]:
     """(name, sentence) of each suite that failed."""
-    for name, found in suites.items():
-        if found["failed"] and found["score"] is None:
+    for name, suite in suites.items():
+        if suite.failed and suite.score is None:
             yield f"suite {name}", f"Regression suite {name}: its rule could score no answer."
-        elif found["failed"]:
-            low, high = found["change_low"], found["change_high"]
+        elif suite.failed:
+            low, high = suite.change_low, suite.change_high
             yield (
                 f"suite {name}",
-                f"Regression suite {name} fell from {found['before']:.3g} to {found['score']:.3g}: "
-                f"{found['change']:+.3g} [{low:+.3g}, {high:+.3g}] on {found['prompts']} prompts.",
+                f"Regression suite {name} fell from {suite.before:.3g} to {suite.score:.3g}: "
+                f"{suite.change:+.3g} [{low:+.3g}, {high:+.3g}] on {suite.prompts} prompts.",
             )
 
 
@@ -60,26 +51,27 @@ def _measure_suite(
     may_fall: float,
     answers: int,
     config: EvaluationConfig,
-) -> dict[str, Any]:
+) -> SuiteNumbers:
     both = sorted(ours.keys() & previous.keys())
-    score = mean_by_prompt([(prompt, value) for (prompt, _), value in ours.items()], config)
-    change = mean_by_prompt([(key[0], ours[key] - previous[key]) for key in both], config)
+    scores = [(prompt, value) for (prompt, _), value in ours.items()]
+    changes = [(key[0], ours[key] - previous[key]) for key in both]
+    score, change = (mean_by_prompt(values, config) or UNKNOWN for values in (scores, changes))
     unreadable = bool(previous) and not ours
-    return {
-        "prompts": len({prompt for prompt, _ in ours}),
-        "answers": answers,
-        "compared": len(both),
-        "score": score and score.estimate,
-        "low": score and score.low,
-        "high": score and score.high,
-        "before": _average(previous),
-        "base": _average(base),
-        "change": change and change.estimate,
-        "change_low": change and change.low,
-        "change_high": change and change.high,
-        "may_fall": may_fall,
-        "failed": unreadable or (change is not None and change.high < -may_fall),
-    }
+    return SuiteNumbers(
+        prompts=len({prompt for prompt, _ in ours}),
+        answers=answers,
+        compared=len(both),
+        score=finite(score.estimate),
+        low=finite(score.low),
+        high=finite(score.high),
+        before=_average(previous),
+        base=_average(base),
+        change=finite(change.estimate),
+        change_low=finite(change.low),
+        change_high=finite(change.high),
+        may_fall=may_fall,
+        failed=unreadable or change.high < -may_fall,
+    )
 
 
 def _average(scores: Mapping[Key, float]) -> float | None:

@@ -1,9 +1,9 @@
 """The training judge on held-out answers, and whether evaluation or people disagree with it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from dpo_core.campaign.artifacts import Artifact
+from dpo_core.campaign.round_metrics import RoundMetrics
 from dpo_core.config import EvaluationConfig
 from dpo_core.evaluation.comparison import ByPrompt, mean_by_prompt, win_rate_by_prompt
 from dpo_core.evaluation.intervals import Interval, columns
@@ -13,6 +13,7 @@ from dpo_core.evaluation.over_optimisation import (
     falling_agreement_message,
     judge_disagreement_message,
 )
+from dpo_core.schemas import OutcomeRow
 from flows.config.campaign import CampaignConfig
 from flows.evaluation.held_out import HeldOutAnswers
 from flows.evaluation.judging import (
@@ -23,6 +24,7 @@ from flows.evaluation.judging import (
 )
 from flows.round_state import RoundPreferences, RoundRecord
 from flows.session import Session
+from labeling.step_facts import PreferencesFacts
 
 TRAINING_OUTCOMES_FILE = "training_outcomes.parquet"
 
@@ -33,7 +35,7 @@ Key = tuple[str, int]
 
 def measure_training_scores(
     ours: HeldOutAnswers, base: HeldOutAnswers, config: EvaluationConfig
-) -> dict[str, Any]:
+) -> dict[str, float | None]:
     """training_score_mean of test answers with interval, and the base's; None without scores."""
     name, scores, of_base = "training_score_mean", _scores(ours), _scores(base)
     numbers = columns(name, mean_by_prompt(_by_prompt(scores), config))
@@ -43,8 +45,8 @@ def measure_training_scores(
 
 def compare_by_training_judge(
     session: Session, ours: HeldOutAnswers, others: Mapping[str, HeldOutAnswers]
-) -> list[dict[str, Any]]:
-    """Rows of OUTCOMES by a training judge that reads pairs and does not evaluate, on a few test
+) -> list[OutcomeRow]:
+    """Outcomes by a training judge that reads pairs and does not evaluate, on a few test
     prompts; empty for any other."""
     config = session.config
     if not compares_with_training_judge(config):
@@ -57,17 +59,17 @@ def measure_training_win_rates(
     config: CampaignConfig,
     ours: HeldOutAnswers,
     others: Mapping[str, HeldOutAnswers],
-    compared: Sequence[Mapping[str, Any]],
-    evaluated: Mapping[str, Any],
-) -> dict[str, Any]:
+    compared: Sequence[OutcomeRow],
+    evaluated: Mapping[str, float | None],
+) -> dict[str, float | None]:
     """training_win_rate_<opponent>: how often the training judge prefers the policy's answers.
 
-    From its scores, or from `compared` (rows of OUTCOMES) if it reads pairs. For a judge that
-    evaluates as well they are the win rates in `evaluated`.
+    From its scores, or from `compared` if it reads pairs. For a judge that evaluates as well they
+    are the win rates in `evaluated`.
     """
-    numbers: dict[str, Any] = {}
+    numbers: dict[str, float | None] = {}
     for name, other in others.items():
-        rate = _interval(evaluated, f"win_rate_{name}")
+        rate = _known(*(evaluated[f"win_rate_{name}{end}"] for end in ("", "_low", "_high")))
         if not has_same_judges(config):
             outcomes = _find_outcomes(compared, name) or _score_outcomes(_gains(ours, other))
             rate = win_rate_by_prompt(_by_prompt(outcomes), config.evaluation)
@@ -78,7 +80,7 @@ def measure_training_win_rates(
 def over_optimisation_warnings(
     ours: HeldOutAnswers,
     others: Mapping[str, HeldOutAnswers],
-    numbers: Mapping[str, Any],
+    numbers: RoundMetrics,
     agreed: Sequence[JudgeAgreement],
     config: EvaluationConfig,
 ) -> Iterator[tuple[str, str]]:
@@ -86,10 +88,12 @@ def over_optimisation_warnings(
     gains = {
         name: TrainingScoreGain(mean_by_prompt(_by_prompt(_gains(ours, other)), config), rate)
         for name, other in others.items()
-        if (rate := _interval(numbers, f"training_win_rate_{name}"))
+        if (rate := _known(*numbers.interval(f"training_win_rate_{name}")))
     }
     apart = (
-        judge_disagreement_message(_WHOSE[name], gain, _interval(numbers, f"win_rate_{name}"))
+        judge_disagreement_message(
+            _WHOSE[name], gain, _known(*numbers.interval(f"win_rate_{name}"))
+        )
         for name, gain in gains.items()
     )
     sentence = next(filter(None, apart), None)
@@ -109,13 +113,14 @@ def measure_agreement_with_people(
 
 
 def _agreement(preferences: Artifact) -> JudgeAgreement | None:
-    kappas = preferences.entry.facts.get("agreement", {}).get("kappa", {}).values()
-    pairs = sum(kappa["n"] for kappa in kappas)
+    agreement = preferences.facts(PreferencesFacts).agreement
+    kappas = agreement.kappa.values() if agreement is not None else ()
+    pairs = sum(kappa.n for kappa in kappas)
     if not pairs:
         return None
-    same = sum(kappa["agree"] * kappa["n"] for kappa in kappas)
+    same = sum((kappa.agree or 0.0) * kappa.n for kappa in kappas)
     # Members of a committee are compared with people on the same pairs, which count once.
-    return JudgeAgreement(preferences.entry.round, same / pairs, max(k["n"] for k in kappas))
+    return JudgeAgreement(preferences.entry.round, same / pairs, max(k.n for k in kappas))
 
 
 def _gains(ours: HeldOutAnswers, other: HeldOutAnswers) -> dict[Key, float]:
@@ -128,12 +133,12 @@ def _score_outcomes(gains: Mapping[Key, float]) -> dict[Key, float]:
     return {key: 0.5 if gain == 0 else float(gain > 0) for key, gain in gains.items()}
 
 
-def _find_outcomes(compared: Sequence[Mapping[str, Any]], opponent: str) -> dict[Key, float]:
+def _find_outcomes(compared: Sequence[OutcomeRow], opponent: str) -> dict[Key, float]:
     """The decided outcomes against an opponent."""
     return {
-        (row["prompt_id"], row["sample_index"]): row["outcome"]
+        (row["prompt_id"], row["sample_index"]): outcome
         for row in compared
-        if row["opponent"] == opponent and row["outcome"] is not None
+        if row["opponent"] == opponent and (outcome := row["outcome"]) is not None
     }
 
 
@@ -151,6 +156,7 @@ def _scores(answers: HeldOutAnswers) -> dict[Key, float]:
     }
 
 
-def _interval(numbers: Mapping[str, Any], name: str) -> Interval | None:
-    bounds = [numbers[f"{name}{end}"] for end in ("", "_low", "_high")]
-    return None if None in bounds else Interval(*bounds)
+def _known(*bounds: float | None) -> Interval | None:
+    """The interval of these bounds; None where one is unknown."""
+    known = [bound for bound in bounds if bound is not None]
+    return Interval(*known) if len(known) == len(bounds) else None

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from statistics import fmean
-from typing import Any
 
 from dpo_core.config import EvaluationConfig
 from dpo_core.evaluation.comparison import (
@@ -21,7 +20,7 @@ from dpo_core.evaluation.texts import (
     self_similarity,
     words,
 )
-from dpo_core.records import Completion, ScoreRow, score_row
+from dpo_core.records import Completion
 from flows.config.evaluation import HeldOutConfig
 from flows.evaluation.held_out import HeldOutAnswers
 
@@ -31,12 +30,12 @@ LIKENED = 64
 
 def measure_writing(
     ours: HeldOutAnswers, base: HeldOutAnswers, config: HeldOutConfig
-) -> dict[str, Any]:
+) -> dict[str, float | None]:
     """Metrics of the test answers, means with intervals, and the base's as <metric>_base.
 
     None where no answer has enough words.
     """
-    numbers: dict[str, Any] = {}
+    numbers: dict[str, float | None] = {}
     for name, values in measure_each_answer(ours.test(), config).items():
         numbers |= columns(name, share_by_prompt(values, config))
     numbers |= measure_variety(ours.test())
@@ -88,7 +87,7 @@ def _measure_similarity(test: Sequence[Completion], texts: Sequence[Sequence[str
 
 def compare_styles(
     ours: HeldOutAnswers, others: Mapping[str, HeldOutAnswers], config: EvaluationConfig
-) -> dict[str, Any]:
+) -> dict[str, float | None]:
     """Metrics of the policy's test answers with intervals; <metric>_<opponent>: estimates alone."""
     numbers = _describe(ours, config)
     without_interval = config.model_copy(update={"bootstrap_resamples": 1})
@@ -99,20 +98,15 @@ def compare_styles(
     return numbers
 
 
-def _describe(answers: HeldOutAnswers, config: EvaluationConfig) -> dict[str, Any]:
+def _describe(answers: HeldOutAnswers, config: EvaluationConfig) -> dict[str, float | None]:
     test = answers.test()
     prompts = [c.prompt.prompt_id for c in test]
     shares = {
         "empty_share": [float(c.is_empty) for c in test],
         "token_repetition": [answers.repeated[c.completion_id] for c in test],
     }
-    numbers = describe_answers(answers.completions, _score_rows(answers), config)
+    scores = next(iter(answers.scores.values()), {})  # of the first judge: they differ in scale
+    numbers = describe_answers(answers.completions, scores, config)
     for name, values in shares.items():
         numbers |= columns(name, mean_by_prompt(list(zip(prompts, values, strict=True)), config))
     return numbers
-
-
-def _score_rows(answers: HeldOutAnswers) -> list[ScoreRow]:
-    """Scores of the first judge that scores, because judges differ in scale."""
-    source, scores = next(iter(answers.scores.items()), ("", {}))
-    return [score_row(identity, source, score) for identity, score in scores.items()]

@@ -1,9 +1,9 @@
 """Attempts at a round, and the best policy so far, to which a rollback goes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
+from dpo_core.campaign.gate_record import GateFacts
 from dpo_core.campaign.rollbacks import Rollback, chosen, left_behind
 from dpo_core.campaign.store import ReplacedAttempt
 from dpo_core.gate.decision import Best, find_best
@@ -31,21 +31,21 @@ def find_best_policy(
     last = len(earlier)
     left, returned_to = left_behind(rollbacks, last), chosen(rollbacks, last)
     rounds = {
-        number: (gate.entry.facts, record.candidate)
+        number: (gate.facts(GateFacts), record.candidate)
         for number, record in enumerate(earlier, 1)
         if (gate := record.gate) is not None
-        and (number in returned_to or (gate.entry.facts["promoted"] and number not in left))
+        and (number in returned_to or (gate.facts(GateFacts).promoted and number not in left))
     }
-    plain = any(facts.get("against_base_extrapolated") for facts, _ in rounds.values())
+    plain = any(facts.against_base_extrapolated for facts, _ in rounds.values())
     best = find_best([(number, _low(facts, plain)) for number, (facts, _) in rounds.items()])
     evaluated = rounds[best.round][1] if best.round else base
     assert evaluated is not None, "a round with a gate has a candidate"
     return BestSoFar(best, evaluated)
 
 
-def _low(facts: Mapping[str, Any], plain: bool) -> float | None:
-    low: float | None = facts["against_base_low"]
-    return facts.get("against_base_low_plain", low) if plain else low
+def _low(facts: GateFacts, plain: bool) -> float | None:
+    given = plain and "against_base_low_plain" in facts.model_fields_set
+    return facts.against_base_low_plain if given else facts.against_base_low
 
 
 def session_of_attempt(session: Session, number: int, attempt: int) -> Session:
@@ -59,8 +59,8 @@ def session_of_attempt(session: Session, number: int, attempt: int) -> Session:
 
 def view_of_attempt(session: Session, number: int, attempt: int) -> Session:
     """The session; it reads an attempt that a later one replaced as history."""
-    gates = [e.facts["gate"] for e in session.store.finished(number, "gate") if "gate" in e.facts]
-    replaced = any(gate["attempt"] > attempt for gate in gates)
+    gates = (GateFacts.read(e.facts).gate for e in session.store.finished(number, "gate"))
+    replaced = any(gate is not None and gate.attempt > attempt for gate in gates)
     return replace(session, steps=ReplacedAttempt(session.store)) if replaced else session
 
 

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 from dpo_core import json_lines
+from dpo_core.campaign.gate_record import GateFacts, PersonsDecision
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry, now
 from dpo_core.campaign.waiting import Waiting, clear_waiting, read_waiting, write_waiting
 from dpo_core.errors import ArtifactCorrupted, WaitingForPeople
-from dpo_core.gate.decision import Decision, PersonsDecision
+from dpo_core.gate.decision import Decision
 from dpo_core.hashing import content_id
 
 _REMEDY = "Restore the file from a backup, or remove that line to be asked again."
@@ -58,11 +59,8 @@ def pending_question(layout: Layout) -> Waiting | None:
 def find_answer(layout: Layout, question: str, finished: Sequence[Entry]) -> PersonsDecision | None:
     """The last answer to the question, from decisions.jsonl or the round's `finished` gates."""
     given = [answer for about, answer in _read_decisions(layout) if about == question]
-    recorded = [
-        PersonsDecision(**entry.facts["answer"])
-        for entry in finished
-        if entry.facts.get("question") == question and entry.facts.get("answer")
-    ]
+    facts = [GateFacts.read(entry.facts) for entry in finished]
+    recorded = [f.answer for f in facts if f.question == question and f.answer is not None]
     return next(reversed([*recorded, *given]), None)
 
 

@@ -1,20 +1,28 @@
 """`ratchet branch`: a campaign that shares another's rounds and continues under a new config."""
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from dpo_core.atomic import write_text
 from dpo_core.campaign.artifacts import current_artifact
-from dpo_core.campaign.branching import Link, Origin, read_origin, share, stretches, write_origin
+from dpo_core.campaign.branching import (
+    InheritedAccount,
+    Link,
+    Origin,
+    read_origin,
+    share,
+    stretches,
+    write_origin,
+)
 from dpo_core.campaign.current import valid_rounds
 from dpo_core.campaign.facts import find_incumbent, is_finished, policy_artifact
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Ledger, current_user, now
+from dpo_core.campaign.step_facts import HeldOutFacts
 from dpo_core.errors import BadInput, ConfigError
-from dpo_core.gate.account import inheritable_account, inherited_as_json, read_inherited
+from dpo_core.gate.account import inheritable_account
 from flows.config import CampaignConfig, dump_config, override_config, read_stored
 from flows.config.attempts import check_rejected_rounds, rejected_rounds
 from flows.config.reading import read_stored_text, validate_recorded
@@ -119,14 +127,14 @@ def _check_weights(parent: Layout, number: int, answering: Set[int]) -> None:
             )
 
 
-def _find_spent(parent: Layout, config: CampaignConfig) -> Mapping[str, Any] | None:
+def _find_spent(parent: Layout, config: CampaignConfig) -> InheritedAccount | None:
     """What a certified gate may not use again: who branches may have seen all rounds."""
     held_out, origin = current_artifact(parent, 0, "held_out"), read_origin(parent)
     assert held_out is not None, "a campaign with a finished round has a base"
-    inherited = read_inherited(origin.certified) if origin is not None else None
+    inherited = origin.certified if origin is not None else None
     left_after = origin.round if origin is not None else 0
     entries = Ledger(parent.ledger).read()
-    account = inheritable_account(entries, held_out.entry.facts["gate"], inherited, left_after)
+    account = inheritable_account(entries, held_out.facts(HeldOutFacts).gate, inherited, left_after)
     if config.gate.false_promotions is None and not account.decisions:
         return None
-    return inherited_as_json(account)
+    return account

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from dpo_core.campaign.gate_record import PersonsDecision
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.waiting import read_waiting
 from dpo_core.errors import BadInput
-from dpo_core.gate.decision import PersonsDecision
 from flows.config import check_is_campaign
 from flows.gate.question import give_answer, pending_question
 

@@ -3,24 +3,22 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from dpo_core.campaign.artifacts import Artifact, current_artifact
 from dpo_core.campaign.current import valid_steps
 from dpo_core.campaign.layout import Layout, joined_in
-from dpo_core.campaign.step_facts import StepFacts
 from dpo_core.errors import BadInput
-from dpo_core.records import person
-from dpo_core.tables import iterate_rows, read_rows
+from dpo_core.records import LabelRow, person
+from dpo_core.tables import iterate_as, iterate_rows, read_rows
 from dpo_core.text import visible
 from flows.config import CampaignConfig, read_stored
 from flows.read_records import read_prompts
-from labeling.aggregation.agreement import RoundAgreement
 from labeling.exchange.card import AnnotatorCounts, ExportCounts, ExportOrigin
 from labeling.exchange.exported_pair import ExportedPair, ExportFormat
 from labeling.exchange.exporting import ExportedPreference, export_pairs
 from labeling.exchange.folder import check_free
 from labeling.judges.config import members
+from labeling.step_facts import PreferencesFacts
 
 _AFTER = ("data", "reference", "training", "answer", "suite_", "evaluation", "certificate", "gate")
 """Prefixes of steps that come after a round's preferences."""
@@ -148,30 +146,23 @@ def _find_sources(layout: Layout, number: int) -> list[Artifact]:
     return [step for step in steps if step is not None]
 
 
-class _SourceFacts(StepFacts):
-    """What step `preferences` recorded of its sources."""
-
-    agreement: RoundAgreement | None = None
-    retracted: tuple[str, ...] = ()
+def _find_facts(steps: Sequence[Artifact]) -> PreferencesFacts:
+    facts = (step.facts(PreferencesFacts) for step in steps if step.entry.step == "preferences")
+    return next(facts, PreferencesFacts())
 
 
-def _find_facts(steps: Sequence[Artifact]) -> _SourceFacts:
-    facts = (step.facts(_SourceFacts) for step in steps if step.entry.step == "preferences")
-    return next(facts, _SourceFacts())
-
-
-def _read_labels(steps: Sequence[Artifact]) -> Iterator[dict[str, Any]]:
+def _read_labels(steps: Sequence[Artifact]) -> Iterator[LabelRow]:
     """The labels of a round's pairs that count: neither discarded nor retracted."""
     retracted = _find_facts(steps).retracted
     for artifact in steps:
         if _LABELS in artifact.entry.outputs:
-            for row in read_rows(artifact.path(_LABELS), ["annotator", "mode", "kind", "verdict"]):
+            for row in iterate_as(artifact.path(_LABELS), LabelRow):
                 counts = row["kind"] == "pair" and row["verdict"] is not None
                 if counts and person(row["annotator"]) not in retracted:
                     yield row
 
 
-def _count_people(labels: Sequence[Mapping[str, Any]]) -> AnnotatorCounts:
+def _count_people(labels: Sequence[LabelRow]) -> AnnotatorCounts:
     """Annotators, and labels by mode."""
-    modes = Counter(str(row["mode"]) for row in labels)
+    modes = Counter(row["mode"] for row in labels)
     return AnnotatorCounts(len({row["annotator"] for row in labels}), modes)

@@ -13,6 +13,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry, Ledger
 from dpo_core.errors import ArtifactCorrupted, BadInput, RatchetError
 from dpo_core.hashing import file_sha256
+from dpo_core.training.results import TrainingFacts
 from flows.config import read_stored
 from labeling.exchange.folder import new_folder
 from reporting.card import PolicyFacts, model_card
@@ -50,12 +51,12 @@ def prepare(
             f"round {number} of {root} is not finished: its policy was not evaluated",
             "Name a finished round with --round; `ratchet status` shows them.",
         )
-    if not row.get("promoted") and not even_if_refused:
+    if not row.promoted and not even_if_refused:
         raise BadInput(
-            f"the gate rejected the policy of round {number}: {row.get('decision', '')}",
+            f"the gate rejected the policy of round {number}: {row.decision}",
             "Name another round with --round, or add --even-if-refused.",
         )
-    files = _check_files(layout, _find_training(layout, number, str(row["policy"])))
+    files = _check_files(layout, _find_training(layout, number, str(row.policy)))
     steps = valid_steps(layout, number)
     entries = [artifact.entry for s in steps if (artifact := current_artifact(layout, number, s))]
     facts = PolicyFacts(summary, config, row, entries, licence)
@@ -91,20 +92,20 @@ def goes_to_hub(to: str) -> bool:
 
 
 def _find_promoted(layout: Layout) -> int:
-    promoted = read_current(layout).get("promoted", {})
-    if not promoted.get("round"):
+    promoted = read_current(layout).promoted
+    if promoted is None or not promoted.round:
         raise BadInput(
             f"{layout.root} has promoted no policy yet",
             "Name a round with --round, or run more rounds.",
         )
-    return int(promoted["round"])
+    return promoted.round
 
 
 def _find_training(layout: Layout, number: int, policy: str) -> Entry:
     """The training that made the round's policy, of several attempts the last."""
     for entry in reversed(Ledger(layout.ledger).read()):
         is_training = entry.round == number and entry.step == "training"
-        if is_training and entry.facts.get("policy") == policy:
+        if is_training and TrainingFacts.read(entry.facts).policy == policy:
             return entry
     raise ArtifactCorrupted(
         f"no step in {layout.ledger} made the policy of round {number}",

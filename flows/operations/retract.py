@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from dpo_core.campaign.artifacts import Artifact, current_artifact
+from dpo_core.campaign.gate_record import GateFacts
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import current_user
 from dpo_core.campaign.lock import locked
@@ -164,7 +165,8 @@ def _aggregate(session: Session, use: SourceUse) -> tuple[PreferenceChanges, Art
 def _session_as_run(session: Session, number: int) -> Session:
     """The session under the config that the round's current attempt ran under."""
     view, gate = session.at_round(number), current_artifact(session.layout, number, "gate")
-    attempt = (gate.entry.facts.get("gate") or {}).get("attempt", 1) if gate is not None else 1
+    record = gate.facts(GateFacts).gate if gate is not None else None
+    attempt = record.attempt if record is not None else 1
     return view.with_config(config_of_attempt(view.config, attempt))
 
 

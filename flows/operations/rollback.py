@@ -2,17 +2,15 @@
 
 import shlex
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from dpo_core.campaign.current import read_current
+from dpo_core.campaign.current import StopReason, read_current
 from dpo_core.campaign.facts import (
     describe_incumbent,
     find_incumbent,
     policy_artifact,
     policy_name,
-    read_round_row,
+    read_round_metrics,
 )
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import current_user
@@ -21,7 +19,6 @@ from dpo_core.campaign.rollbacks import Rollback, rollback
 from dpo_core.campaign.store import Store
 from dpo_core.campaign.waiting import clear_waiting
 from dpo_core.errors import BadInput
-from dpo_core.gate.stop_rules import StopReason
 from dpo_core.text import visible
 from flows.config import CampaignConfig, read_stored
 
@@ -80,7 +77,7 @@ def _undo_message(
 
 def _find_last_finished(layout: Layout, config: CampaignConfig) -> int:
     done = 0
-    while read_round_row(layout, done + 1) is not None:
+    while read_round_metrics(layout, done + 1) is not None:
         done += 1
     if not done:
         raise BadInput(
@@ -112,28 +109,26 @@ def _check(layout: Layout, last: int, before: int, to: int) -> None:
 def _remember(store: Store, last: int) -> None:
     """Record the incumbent as a run would, and stop waiting: the waiting round may change."""
     store.remember("promoted", describe_incumbent(store.layout, last))
-    if (store.remembered("stopped") or {"rule": "gate"})["rule"] == "gate":
-        store.remember("stopped", _stopped_by_gate(store, last))
+    if store.state.stopped is None or store.state.stopped.rule == "gate":
+        store.remember("stopped", _find_gate_stop(store, last))
     clear_waiting(store.layout)
 
 
-def _stopped_by_gate(store: Store, last: int) -> dict[str, Any] | None:
+def _find_gate_stop(store: Store, last: int) -> StopReason | None:
     """The gate's decision to stop, unless a person's rollback overrides it."""
-    row = read_round_row(store.layout, last) or {}
-    stops = (row.get("gate") or {}).get("action") == "stop"
-    if not stops or store.rolled_back(last) is not None:
+    row = read_round_metrics(store.layout, last)
+    if row is None or row.at_gate.action != "stop" or store.rolled_back(last) is not None:
         return None
-    return asdict(StopReason("gate", row["decision"]))
+    return StopReason("gate", row.decision)
 
 
 def _next_steps(root: Path, config: CampaignConfig, last: int) -> Iterator[str]:
     command = ["ratchet", "run", str(Layout(root).config), "--campaign-dir", str(root)]
     if config.rounds <= last:
         command += ["--set", f"rounds={last + 1}"]
-    stopped = read_current(Layout(root)).get("stopped")
+    stopped = read_current(Layout(root)).stopped
     if stopped is not None:
         yield (
-            "The campaign has ended early, and will again until this changes: "
-            f"{stopped['sentence']}"
+            f"The campaign has ended early, and will again until this changes: {stopped.sentence}"
         )
     yield f"Next: {shlex.join(command)}"

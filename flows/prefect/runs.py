@@ -37,11 +37,11 @@ from prefect.settings import (
 from prefect.states import Crashed
 
 from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.round_metrics import RoundMetrics
 from dpo_core.errors import BadInput, ChildFailed
 from dpo_core.server_keys import client_headers, report_link
 from dpo_core.text import visible
 from flows.session import Session
-from reporting.numbers import Row, confidence, dropped_counts
 from reporting.report import write_report
 from reporting.sections import sections
 from reporting.sentences import cautions, headline, verdict
@@ -195,17 +195,17 @@ def publish_round(session: Session, number: int) -> None:
     assert row is not None, "the round is finished or waits for a decision"
     key = re.sub(r"[^a-z0-9]+", "-", session.config.name.lower()).strip("-")
     link = report_link(session.layout)
-    sentences = " ".join((verdict(row, confidence(summary)), *cautions(summary, row)))
+    sentences = " ".join((verdict(row, summary.settings.confidence), *cautions(summary, row)))
     table = [{"number": name, "value": value} for name, value in _numbers(summary, row)]
     create_table_artifact(table, key=f"{key}-round-{number}", description=f"{sentences} {link}")
     text = f"# {session.config.name}\n\nRound {number}: {sentences}\n\n{link}\n"
     create_markdown_artifact(text, key=f"{key}-report", description=headline(summary))
 
 
-def _numbers(summary: CampaignSummary, row: Row) -> Iterator[tuple[str, str]]:
+def _numbers(summary: CampaignSummary, row: RoundMetrics) -> Iterator[tuple[str, str]]:
     """(name, value) of the round's numbers, as `ratchet status` prints them."""
     for section in sections(replace(summary, rounds=(row,))):
         if section.header[0] == "round":
             yield from zip(section.header[1:], section.rows[-1][1:], strict=True)
-    for reason, count in dropped_counts(row).items():
+    for reason, count in (row.dropped or {}).items():
         yield f"dropped: {visible(reason)}", f"{count:.0f}"

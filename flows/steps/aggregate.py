@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs
@@ -16,7 +15,7 @@ from flows.read_records import find_retracted, read_reliability
 from flows.round_state import OWN_SAMPLES, PreferenceSources, RoundRecord, parquet_inputs
 from flows.session import Session
 from flows.steps.labels import find_left_out
-from labeling.aggregation.agreement import Rate, round_agreement
+from labeling.aggregation.agreement import round_agreement
 from labeling.aggregation.annotators import Annotator, measure_annotators
 from labeling.aggregation.drift import Measured, detect_drift, drift_measures
 from labeling.aggregation.preferences import (
@@ -29,6 +28,7 @@ from labeling.aggregation.preferences import (
 from labeling.aggregation.votes import Ballots, VerdictRow, gather_votes
 from labeling.judges.config import members
 from labeling.pairs.delta import NOT_WORSE
+from labeling.step_facts import PreferencesFacts
 
 
 def aggregate_preferences(
@@ -78,7 +78,7 @@ def aggregate_preferences(
         dropped = Counter(why for why in result.by_pair.values() if isinstance(why, str))
         people = measure_annotators(answers, retracted=gone)
         facts = _facts(result, ballots, people, before, config.drift_alarm)
-        facts["retracted"] = gone
+        facts = facts.model_copy(update={"retracted": tuple(gone)})
         return StepResult(len(compared), kept, dict(sorted(dropped.items())), facts=facts)
 
     inputs = parquet_inputs(
@@ -104,7 +104,7 @@ def aggregate_preferences(
 
 def _rows(
     pairs: Sequence[ComparedPair], ballots: Ballots, result: Aggregation
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Mapping[str, object]]:
     for pair in pairs:
         preference = result.by_pair[pair.pair_id]
         if isinstance(preference, Aggregate):
@@ -126,20 +126,19 @@ def _facts(
     people: Mapping[str, Annotator],
     before: Sequence[Measured],
     drift_alarm: float,
-) -> dict[str, Any]:
-    """How the round was aggregated, and what it shows of the sources, alone and over rounds."""
+) -> PreferencesFacts:
     agreements = [p.agreement for p in result.by_pair.values() if isinstance(p, Aggregate)]
     agreement = round_agreement(ballots, agreements)
     now = drift_measures(
         agreement.with_others, {name: person.gold for name, person in people.items()}
     )
-    return {
-        "method": result.method,
-        "targets": result.targets,
-        "agreement": asdict(agreement),
-        "annotators": {name: asdict(person) for name, person in people.items()},
-        "drift": [asdict(drift) for drift in detect_drift(before, now, drift_alarm)],
-    }
+    return PreferencesFacts(
+        method=result.method,
+        targets=result.targets,
+        agreement=agreement,
+        annotators=dict(people),
+        drift=tuple(detect_drift(before, now, drift_alarm)),
+    )
 
 
 def _read_pairs(pairs: Path) -> list[ComparedPair]:
@@ -166,13 +165,9 @@ def _find_others(completions: Path, own_samples: int) -> set[str]:
 
 def _read_measured(preferences: Artifact | None) -> Measured:
     """What an earlier round measured of its sources; nothing if an older version ran it."""
-    facts = preferences.entry.facts if preferences is not None else {}
-    with_others = facts.get("agreement", {}).get("with_others", {})
-    gold = {name: person["gold"] for name, person in facts.get("annotators", {}).items()}
-    return drift_measures(
-        {source: Rate(**rate) for source, rate in with_others.items()},
-        {name: Rate(**rate) for name, rate in gold.items()},
-    )
+    facts = preferences.facts(PreferencesFacts) if preferences else PreferencesFacts()
+    with_others = facts.agreement.with_others if facts.agreement else {}
+    return drift_measures(with_others, {n: each.gold for n, each in facts.annotators.items()})
 
 
 def _digest(rounds: Sequence[Measured]) -> str:

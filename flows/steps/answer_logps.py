@@ -3,11 +3,11 @@ step of its own, so that a change of the evaluation needs no model."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
-from dpo_core.schemas import POLICY_LOGPS, SCORED
+from dpo_core.campaign.step_facts import ProcessFacts
+from dpo_core.schemas import POLICY_LOGPS, SCORED, ScoredRow
 from dpo_core.tables import count_rows, iterate_rows, read_rows, write_rows
 from dpo_core.training.jobs import LogpsJob
 from flows.compute.processes import check_weights, keeps_processes
@@ -45,7 +45,7 @@ def answer_logps(
         count = write_rows(folder / "logps.parquet", rows, POLICY_LOGPS)
         for file in (asked, *files.values()):
             file.unlink()
-        return StepResult(count, count, facts={"seconds_start": seconds})
+        return StepResult(count, count, facts=ProcessFacts(seconds_start=seconds))
 
     return session.step(
         number,
@@ -60,7 +60,7 @@ def answer_logps(
     )
 
 
-def _to_test_prompts(answers: Path, held_out: Path) -> Iterator[dict[str, Any]]:
+def _to_test_prompts(answers: Path, held_out: Path) -> Iterator[Mapping[str, object]]:
     """Rows of answers to test prompts, with the columns of SCORED among others."""
     prompts = read_prompts(held_out)
     for row in iterate_rows(answers, ["prompt_id", *SCORED.names]):
@@ -69,12 +69,11 @@ def _to_test_prompts(answers: Path, held_out: Path) -> Iterator[dict[str, Any]]:
 
 
 def find_logps(
-    session: Session, weights: Path, rows: Sequence[Mapping[str, Any]], folder: Path
+    session: Session, weights: Path, rows: Sequence[ScoredRow], folder: Path
 ) -> tuple[dict[str, float], float]:
     """(completion_id → log-prob in nats under `weights`, seconds to load the weights).
 
-    rows: with the columns of SCORED; cheapest where many share a prompt. folder: for temporary
-    files.
+    Cheapest where many rows share a prompt. folder: for temporary files.
     """
     asked, found = folder / "asked.parquet", folder / "logps.parquet"
     write_rows(asked, rows, SCORED)

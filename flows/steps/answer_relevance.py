@@ -3,14 +3,14 @@ after others. No judge takes part; the base's own answers are measured once."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
+from dpo_core.campaign.step_facts import RelevanceFacts
 from dpo_core.evaluation.relevance import draw_others
 from dpo_core.hashing import derive_seed
 from dpo_core.records import Completion
-from dpo_core.schemas import RELEVANCE, SCORED
+from dpo_core.schemas import RELEVANCE, SCORED, ScoredRow
 from dpo_core.tables import read_rows, write_rows
 from flows.read_records import read_completions, read_prompts
 from flows.round_state import EvaluatedPolicy, Policy
@@ -28,7 +28,7 @@ Requests = Mapping[str, Sequence[str]]
 def needs_relevance(session: Session, evaluated: EvaluatedPolicy, held_out: Artifact) -> bool:
     """Whether relevance is to be measured and was not, under the config that counts now."""
     count, measured = session.config.evaluation.requests, evaluated.relevance
-    if count is None or (measured is not None and measured.entry.facts["requests"] == count):
+    if count is None or (measured is not None and measured.facts(RelevanceFacts).requests == count):
         return False
     return bool(_find_requests(session, held_out.path("prompts.parquet")))
 
@@ -61,7 +61,7 @@ def answer_relevance(
         ]
         write_rows(folder / "relevance.parquet", rows, RELEVANCE)
         dropped = {reason: left for reason, left in left_out.items() if left}
-        facts = {"requests": count, "seconds_start": seconds}
+        facts = RelevanceFacts(requests=count, seconds_start=seconds)
         return StepResult(len(test), len(test) - sum(dropped.values()), dropped, facts)
 
     return session.step(
@@ -101,8 +101,8 @@ def place_answers(
     read = read_rows(answers, ["prompt_id", *SCORED.names])
     prompts = {row["prompt_id"]: row["prompt_token_ids"] for row in read}
     tokens = {row["completion_id"]: row["token_ids"] for row in read}
-    rows: list[dict[str, Any]] = [
-        {"completion_id": f"{i}/{p}", "prompt_token_ids": prompts[p], "token_ids": tokens[i]}
+    rows = [
+        ScoredRow(completion_id=f"{i}/{p}", prompt_token_ids=prompts[p], token_ids=tokens[i])
         for i, asked in requests.items()
         for p in asked
     ]

@@ -7,7 +7,6 @@ that must not be trained on.
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from dpo_core.atomic import write_json
 from dpo_core.campaign.artifacts import Artifact, StepResult
@@ -21,6 +20,7 @@ from flows.round_state import Policy, RoundPreferences, RoundRecord, TrainingDat
 from flows.session import Session
 from flows.steps.suites import suite_files, suite_prompts
 from labeling.audit.checks import CHECKS, audit
+from labeling.audit.config import FindingName
 from labeling.audit.findings import AuditFinding
 from labeling.audit.material import (
     AuditedAnswer,
@@ -32,6 +32,7 @@ from labeling.audit.material import (
     count_votes,
 )
 from labeling.audit.token_faults import token_faults
+from labeling.step_facts import AuditFacts
 
 FINDINGS = "audit.json"
 RULES = 2
@@ -101,9 +102,8 @@ def audit_preferences(
             aggregation=aggregation,
             truncated=truncated,
         )
-        findings = {name: finding_as_fact(f) for name, f in audit(material, config).items()}
-        facts = {"findings": findings, "rules": RULES}
-        write_json(folder / FINDINGS, facts)
+        facts = AuditFacts(findings=dict(audit(material, config)), rules=RULES)
+        write_json(folder / FINDINGS, facts.as_json())
         count = len(material.preferences)
         return StepResult(count, count, facts=facts)
 
@@ -123,31 +123,18 @@ def audit_preferences(
 
 def _stopped_by_older_rules(audited: Artifact) -> bool:
     """Whether older rules blocked the round where these may not: it is then audited again."""
-    facts = audited.entry.facts
-    changed = (name for name in facts["findings"] if name.startswith("bos_"))
-    return facts.get("rules", 1) < RULES and any(facts["findings"][n]["blocks"] for n in changed)
-
-
-def finding_as_fact(finding: AuditFinding) -> dict[str, Any]:
-    """A finding as it is in the ledger."""
-    return {
-        "count": finding.count,
-        "of": finding.of,
-        "unit": finding.unit,
-        "share": round(finding.share, 6),
-        "blocks": finding.blocks,
-        "because": finding.because,
-        "examples": list(finding.examples),
-    }
+    facts = audited.facts(AuditFacts)
+    changed = (found for name, found in facts.findings.items() if name.startswith("bos_"))
+    return facts.rules < RULES and any(found.blocks for found in changed)
 
 
 def check_audit(audited: Artifact) -> None:
     """Raise AuditFailed if a finding blocks training."""
-    facts = audited.entry.facts["findings"]
-    blocking = [name for name in CHECKS if facts[name]["blocks"]]
+    findings = audited.facts(AuditFacts).findings
+    blocking = [name for name in CHECKS if findings[name].blocks]
     if not blocking:
         return
-    found = "".join(_format_finding(name, facts[name], CHECKS[name].remedy) for name in blocking)
+    found = "".join(_format_finding(name, findings[name]) for name in blocking)
     raise AuditFailed(
         f"round {audited.entry.round}: the audit blocks training on its preferences{found}",
         f"All findings: {audited.path(FINDINGS)}. Fix the cause and type the same `ratchet run` "
@@ -156,10 +143,10 @@ def check_audit(audited: Artifact) -> None:
     )
 
 
-def _format_finding(name: str, fact: Mapping[str, Any], remedy: str) -> str:
-    counted = f"{fact['count']} of {fact['of']} {fact['unit']}; {fact['because']}"
-    examples = "".join(f"\n      {example}" for example in fact["examples"])
-    return f"\n  {name}: {counted}{examples}\n    {remedy}"
+def _format_finding(name: FindingName, found: AuditFinding) -> str:
+    counted = f"{found.count} of {found.of} {found.unit}; {found.because}"
+    examples = "".join(f"\n      {example}" for example in found.examples)
+    return f"\n  {name}: {counted}{examples}\n    {CHECKS[name].remedy}"
 
 
 def _find_prompts(

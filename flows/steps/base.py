@@ -5,12 +5,12 @@ from pathlib import Path
 
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs
+from dpo_core.campaign.step_facts import HeldOutFacts
 from dpo_core.config import PolicyConfig
 from dpo_core.errors import PromptError
 from dpo_core.import_path import source_hash
 from dpo_core.records import prompt_row
 from dpo_core.schemas import PROMPTS
-from dpo_core.step_facts import StepFacts
 from dpo_core.tables import write_rows
 from dpo_core.training.jobs import BaseJob
 from dpo_core.training.results import BaseFacts
@@ -23,13 +23,6 @@ from flows.session import Session
 from flows.steps.gate_pool import POOL, find_gate_pool, read_prompt_ids
 from flows.steps.prompts import pool_config, pool_functions
 from flows.steps.suites import suite_prompts
-
-
-class HeldOutFacts(StepFacts):
-    """The facts of step `held_out`: how many prompts were drawn for each split."""
-
-    gate: int = 0
-    test: int = 0
 
 
 def held_out(session: Session) -> Artifact:

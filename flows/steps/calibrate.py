@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from dpo_core.atomic import write_json
 from dpo_core.campaign.artifacts import Artifact, StepResult
@@ -22,6 +21,7 @@ from labeling.aggregation.calibration import (
     join_with_people,
     unreliable_pairs,
 )
+from labeling.step_facts import CalibrationFacts, PreferencesFacts
 
 Steps = Mapping[str, Artifact | None]
 
@@ -61,21 +61,18 @@ def calibrate(
         as_json = {source: asdict(fitted) for source, fitted in fits.items()}
         write_json(folder / "calibration.json", as_json)
         write_rows(folder / "reliability.parquet", map(asdict, trusted), RELIABILITY)
-        facts = {
-            "calibration": {
-                source: {k: v for k, v in fitted.items() if k != "curve"}
-                for source, fitted in as_json.items()
-            },
-            "unreliable": sum(not judgement.reliable for judgement in trusted),
-            "unreliable_pairs": len(unreliable_pairs(trusted)),
-        }
+        facts = CalibrationFacts(
+            calibration=fits,
+            unreliable=sum(not judgement.reliable for judgement in trusted),
+            unreliable_pairs=len(unreliable_pairs(trusted)),
+        )
         return StepResult(len(trusted), len(trusted), facts=facts)
 
     inputs = parquet_inputs(pairs=pairs, judgements=judgements, scores=scores)
     for n, steps in labelled.items():
         files = parquet_inputs(**{name: steps.get(name) for name in _READ})
         inputs |= {f"{name}-{n:02d}": file for name, file in files.items()}
-    recipe: dict[str, Any] = {"reliable_at": config.reliable_at}
+    recipe: dict[str, object] = {"reliable_at": config.reliable_at}
     if retracted:
         recipe["retracted"] = {str(n): sources for n, sources in retracted.items()}
     return session.step(number, "calibration", make, config=recipe, inputs=inputs)
@@ -104,4 +101,4 @@ def _read_verdicts(inputs: Inputs, suffix: str) -> Iterator[CalibrationVerdict]:
 def _retracted(steps: Steps) -> list[str]:
     """Sources that the round's aggregation left out as retracted."""
     preferences = steps.get("preferences")
-    return list(preferences.entry.facts.get("retracted", ())) if preferences is not None else []
+    return list(preferences.facts(PreferencesFacts).retracted) if preferences is not None else []

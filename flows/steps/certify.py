@@ -4,24 +4,25 @@ Both policies answer gate prompts, in hash order and batch by batch, and the eva
 compares, until the test decides or `gate.at_most_prompts` are used.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from math import log
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 from dpo_core.atomic import write_json
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.branching import read_origin
 from dpo_core.campaign.inputs import Input, Inputs
+from dpo_core.campaign.step_facts import CertificateFacts, HeldOutFacts, LookFacts
 from dpo_core.evaluation.certification import Evidence, cannot_win, evidence, evidence_on_set
-from dpo_core.gate.account import CERTIFICATE, LOOKED, Account, Turn, account_before, read_inherited
+from dpo_core.gate.account import CERTIFICATE, LOOKED, Account, Turn, account_before
 from dpo_core.hashing import digest
 from dpo_core.records import Prompt, PromptRow, prompt_from_row, prompt_row
-from dpo_core.schemas import OUTCOMES, PROMPTS
-from dpo_core.tables import iterate_as, read_rows, write_rows
+from dpo_core.schemas import OUTCOMES, PROMPTS, OutcomeRow
+from dpo_core.tables import iterate_as, write_rows
 from flows.config import CampaignConfig
 from flows.evaluation.held_out import Answers, read_answers
 from flows.evaluation.judging import iterate_outcomes, judge_model_inputs, play_match
@@ -60,13 +61,13 @@ class CertificateResult:
     steps: Mapping[str, Artifact | None]
 
     @property
-    def facts(self) -> Mapping[str, Any]:
-        return self.made.entry.facts
+    def facts(self) -> CertificateFacts:
+        return self.made.facts(CertificateFacts)
 
     @property
-    def metrics(self) -> dict[str, Any]:
+    def metrics(self) -> Mapping[str, object]:
         """Its part of the round's metrics."""
-        return {name: value for name, value in self.facts.items() if name not in _NOT_METRICS}
+        return {n: v for n, v in self.made.entry.facts.items() if n not in _NOT_METRICS}
 
     @property
     def inputs(self) -> dict[str, Input]:
@@ -115,15 +116,6 @@ class _Batch:
     afresh: str | None = None
 
 
-@dataclass(frozen=True)
-class _UsedPrompts:
-    """What a test is about, and the pool prompts that it used."""
-
-    about: Literal["pool", "gate_set"]
-    start: int
-    prompts: int
-
-
 def certify(
     session: Session,
     number: int,
@@ -137,7 +129,7 @@ def certify(
     pool = find_gate_pool(session, held_out)
     if pool is None:
         return None
-    first = held_out.entry.facts["gate"]
+    first = held_out.facts(HeldOutFacts).gate
     turn = _turn(session.config, number, attempt, evaluation, first)
     account = _account(session, turn, first)
     prompts = list(map(prompt_from_row, iterate_as(pool.path(POOL), PromptRow)))
@@ -157,7 +149,7 @@ def _turn(
 
 def _account(session: Session, turn: Turn, first: int) -> Account:
     origin = read_origin(session.store.layout)
-    inherited = read_inherited(origin.certified) if origin is not None else None
+    inherited = origin.certified if origin is not None else None
     left_after = origin.round if origin is not None else 0
     return account_before(session.store.entries, turn, first, inherited, left_after)
 
@@ -178,11 +170,11 @@ def _run(test: _Test) -> CertificateResult:
     if start and len(pool) - start < first:
         if test.config.gate.when_used_up == "gate_set":
             return _run_on_set(test)
-        facts = {"certified": False, "passed": False, "start": start, "prompts": 0}
+        facts = CertificateFacts(certified=False, passed=False, start=start, prompts=0)
         return _record(test, facts)
     most = min(start + max_prompts(test.config, first), len(pool))
     steps: dict[str, Artifact | None] = {}
-    rows: list[Mapping[str, Any]] = []
+    rows: list[OutcomeRow] = []
     end, threshold = start, test.config.gate.threshold
     while True:
         block = range(end, min(end + first, most))
@@ -191,14 +183,14 @@ def _run(test: _Test) -> CertificateResult:
         else:
             batch = _Batch(f"gate_{block.start}", pool[block.start : block.stop], block.stop)
             compared = _compare(test, batch)
-            rows += read_rows(compared[f"evaluation_{batch.name}"].path("outcomes.parquet"))
+            rows += _read_outcomes(compared[f"evaluation_{batch.name}"])
             steps |= compared
         end = block.stop
         samples = test.config.evaluation.samples_per_prompt
         units = complete_units(pool, range(start, end), rows, samples, test.config.prompts)
         outcome = evidence(units, threshold)
         if end >= most or outcome.promotes(test.alpha) or cannot_win(units, threshold):
-            return _certify(test, outcome, units, _UsedPrompts("pool", start, end - start), steps)
+            return _certify(test, outcome, units, steps, range(start, end))
 
 
 def _run_on_set(test: _Test) -> CertificateResult:
@@ -206,23 +198,28 @@ def _run_on_set(test: _Test) -> CertificateResult:
     holds for the mean over these prompts."""
     batch = _Batch("gate_set", test.prompts[: test.first], 0, test.turn.id)
     steps = _compare(test, batch)
-    rows = read_rows(steps[f"evaluation_{batch.name}"].path("outcomes.parquet"))
+    rows = _read_outcomes(steps[f"evaluation_{batch.name}"])
     samples = test.config.evaluation.samples_per_prompt
     apart = test.config.prompts.model_copy(update={"split_by": "prompt"})
     units = complete_units(test.prompts, range(test.first), rows, samples, apart)
     outcome = evidence_on_set(units, test.config.gate.threshold)
-    return _certify(test, outcome, units, _UsedPrompts("gate_set", 0, test.first), steps)
+    return _certify(test, outcome, units, steps, range(test.first), "gate_set")
 
 
-def _read_evaluated(test: _Test) -> list[Mapping[str, Any]]:
+def _read_outcomes(compared: Artifact) -> Iterator[OutcomeRow]:
+    return iterate_as(compared.path("outcomes.parquet"), OutcomeRow)
+
+
+def _read_evaluated(test: _Test) -> list[OutcomeRow]:
     """Outcomes on the evaluation's gate prompts, which are the first of the pool."""
-    rows = read_rows(test.evaluation.path("outcomes.parquet"))
+    rows = _read_outcomes(test.evaluation)
     return [r for r in rows if (r["opponent"], r["split"]) == ("previous", "gate")]
 
 
 def _compare(test: _Test, batch: _Batch) -> dict[str, Artifact]:
     """The steps, by name, in which both policies answer gate prompts and the judge compares."""
     name, session, judge = batch.name, test.session, test.config.held_out_judge
+    look = {LOOKED: batch.to, "turn": test.turn.id}
     mine = _answer(test, test.candidate.policy, batch, f"answers_{name}")
     other = _answer(test, test.previous.policy, batch, f"answers_{name}_before")
 
@@ -238,7 +235,7 @@ def _compare(test: _Test, batch: _Batch) -> dict[str, Artifact]:
             len(rows),
             len(rows) - unreadable,
             {"unreadable": unreadable} if unreadable else {},
-            {LOOKED: batch.to, "turn": test.turn.id, **session.judges.take_seconds()},
+            LookFacts.read({**look, **session.judges.take_seconds()}),
             dict(session.judges.versions),
         )
 
@@ -246,7 +243,7 @@ def _compare(test: _Test, batch: _Batch) -> dict[str, Artifact]:
         test.number,
         f"evaluation_{name}",
         make,
-        config={**judge_config(judge), LOOKED: batch.to, "turn": test.turn.id},
+        config={**judge_config(judge), **look},
         inputs={
             **mine.inputs("candidate"),
             **other.inputs("previous"),
@@ -294,47 +291,51 @@ def _certify(
     test: _Test,
     outcome: Evidence,
     units: Sequence[float],
-    used: _UsedPrompts,
     steps: Mapping[str, Artifact | None],
+    used: range,
+    about: Literal["pool", "gate_set"] = "pool",
 ) -> CertificateResult:
-    facts = {
-        "certified": True,
-        "passed": outcome.promotes(test.alpha),
-        "log_e": outcome.log_e,
-        "needed": -log(test.alpha),
-        "alpha": test.alpha,
-        "win_rate": sum(units) / len(units) if units else None,
-        **asdict(used),
-        "units": outcome.units,
-        "reached_at": outcome.reached_at,
-        "decision": test.account.decisions + 1,
-        "planned": test.account.planned or planned_decisions(test.config),
-    }
+    """used: places of the prompts in the pool."""
+    facts = CertificateFacts(
+        certified=True,
+        passed=outcome.promotes(test.alpha),
+        log_e=outcome.log_e,
+        needed=-log(test.alpha),
+        alpha=test.alpha,
+        win_rate=sum(units) / len(units) if units else None,
+        about=about,
+        start=used.start,
+        prompts=len(used),
+        units=outcome.units,
+        reached_at=outcome.reached_at,
+        decision=test.account.decisions + 1,
+        planned=test.account.planned or planned_decisions(test.config),
+    )
     return _record(test, facts, units, steps)
 
 
 def _record(
     test: _Test,
-    facts: Mapping[str, Any],
+    facts: CertificateFacts,
     units: Sequence[float] = (),
     steps: Mapping[str, Artifact | None] = MappingProxyType({}),
 ) -> CertificateResult:
     """Step `certificate`, which depends on the steps that compared."""
-    facts = {
-        **facts,
+    of_turn = {
         "false_promotions": test.config.gate.false_promotions,
         "pool": len(test.prompts),
         "attempt": test.turn.attempt,
         "turn": test.turn.id,
         "declared": test.turn.declared,
     }
+    facts = facts.model_copy(update=of_turn)
 
     def make(folder: Path, _: Inputs) -> StepResult:
-        write_json(folder / "certificate.json", {**facts, "outcomes": list(units)})
+        write_json(folder / "certificate.json", {**facts.as_json(), "outcomes": list(units)})
         return StepResult(len(units), len(units), facts=facts)
 
     # What was declared is a fact of that time: a later change of the config changes no test.
-    config = {key: value for key, value in facts.items() if key != "declared"}
+    config = {key: value for key, value in facts.as_json().items() if key != "declared"}
     inputs = {
         name: step.input("outcomes.parquet")
         for name, step in steps.items()

@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from dpo_core.atomic import write_json
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs
+from dpo_core.campaign.round_metrics import RoundMetrics
+from dpo_core.evaluation.slices import Slice
 from dpo_core.schemas import OUTCOMES
 from dpo_core.tables import write_rows
 from flows.config import CampaignConfig
@@ -53,15 +54,19 @@ from flows.evaluation.training_judge import (
     measure_training_win_rates,
     over_optimisation_warnings,
 )
-from flows.evaluation.win_rates import measure_slices, measure_win_rates, slice_warnings
+from flows.evaluation.win_rates import (
+    Rows,
+    count_decided,
+    measure_slices,
+    measure_win_rates,
+    slice_warnings,
+)
 from flows.evaluation.writing import compare_styles, measure_writing
 from flows.round_state import EvaluatedPolicy, RoundPreferences, RoundRecord, parquet_inputs
 from flows.session import Session
 from labeling.judges.config import AnyJudgeConfig
 from labeling.judges.make import judge_config, judges_functions
-
-Outcomes = Sequence[Mapping[str, Any]]
-"""Rows of OUTCOMES."""
+from labeling.step_facts import EvaluationFacts
 
 _NOT_AS_WRITTEN = {"suites", "training_judge_prompts", "relevance"}
 """Keys of the section that other parts of the recipe cover."""
@@ -128,7 +133,7 @@ def _find_models(session: Session, training: AnyJudgeConfig | None) -> dict[str,
     return models | {f"training {name}": model for name, model in by_training.items()}
 
 
-def _recipe(config: CampaignConfig, round_: RoundEvaluation) -> dict[str, Any]:
+def _recipe(config: CampaignConfig, round_: RoundEvaluation) -> Mapping[str, object]:
     """What the metrics depend on besides the inputs."""
     section = config.evaluation
     agreed = measure_agreement_with_people(round_.own, round_.earlier)
@@ -163,32 +168,40 @@ def _make(session: Session, round_: RoundEvaluation, folder: Path, inputs: Input
     before = map(inputs.path, find_earlier_matches(round_.earlier))
     all_matches = Matches.read([*before, folder / MATCHES_FILE])
     win_rates = measure_win_rates(rows, config)
-    numbers = {
+    relevance, relevance_counts = measure_relevance(inputs, config)
+    rating, ratings = rate_policies(round_.number, all_matches, config)
+    slices = measure_slices(rows, ours, config)
+    metrics = RoundMetrics(
+        round=round_.number,
         **win_rates,
         **measure_distances(inputs, ours, round_.others, config),
         **compare_styles(ours, others, config),
         **measure_training_scores(ours, others["base"], config),
         **measure_training_win_rates(session.config, ours, others, by_training, win_rates),
         **measure_writing(ours, others["base"], config),
-        **measure_relevance(inputs, config),
-        **rate_policies(round_.number, all_matches, config),
-        "cycles": certain_cycles(all_matches, config),
-        "forgotten": find_forgotten_prompts(folder, round_.number, all_matches, ours),
-        "slices": measure_slices(rows, ours, config),
-        "overlap": measure_overlap(inputs, config.overlap_ngram),
-        "suites": measure_suites(inputs, config),
-    }
-    warnings = dict(_warnings(session.config, round_, ours, others, numbers))
-    write_json(folder / "evaluation.json", {**numbers, "warnings": warnings})
+        **relevance,
+        **relevance_counts,
+        **rating,
+        ratings=ratings,
+        decided=count_decided(rows),
+        cycles=certain_cycles(all_matches, config),
+        forgotten=find_forgotten_prompts(folder, round_.number, all_matches, ours),
+        slices={name: asdict(found) for name, found in slices.items()},
+        overlap=measure_overlap(inputs, config.overlap_ngram),
+        suites=measure_suites(inputs, config),
+    )
+    warnings = dict(_warnings(session.config, round_, ours, others, metrics, slices))
+    measured = {name: value for name, value in metrics.given().items() if name != "round"}
+    write_json(folder / "evaluation.json", {**measured, "warnings": warnings})
     judged = played if config.opponents == "all" else distinct
-    facts = {"judges": measure_judges(judged), **session.judges.take_seconds()}
+    facts = EvaluationFacts(judges=measure_judges(judged), **session.judges.take_seconds())
     dropped = _count_undecided(rows, by_training)
     came_in = len(rows) + len(by_training)
     kept, versions = came_in - sum(dropped.values()), dict(session.judges.versions)
     return StepResult(came_in, kept, dropped, facts, versions)
 
 
-def _count_undecided(rows: Outcomes, by_training: Outcomes) -> dict[str, int]:
+def _count_undecided(rows: Rows, by_training: Rows) -> dict[str, int]:
     """Comparisons that a judge could not decide, by reason."""
     judged = {"unreadable": rows, "unreadable to the training judge": by_training}
     counts = {name: sum(row["outcome"] is None for row in of) for name, of in judged.items()}
@@ -210,15 +223,17 @@ def _warnings(
     round_: RoundEvaluation,
     ours: HeldOutAnswers,
     others: Mapping[str, HeldOutAnswers],
-    numbers: Mapping[str, Any],
+    metrics: RoundMetrics,
+    slices: Mapping[str, Slice],
 ) -> Iterator[tuple[str, str]]:
     """(name, sentence) of each reason for caution."""
     shared = shared_judge_warning(config)
     if shared and round_.number == 1:  # true of all rounds, reported once
         yield "same judge", shared
     agreed = measure_agreement_with_people(round_.own, round_.earlier)
-    yield from over_optimisation_warnings(ours, others, numbers, agreed, config.evaluation)
-    yield from suite_warnings(numbers["suites"])
-    yield from slice_warnings(numbers["slices"])
-    yield from relevance_warnings(round_.number, config.evaluation.requests, numbers)
-    yield from cycle_warnings(round_.number, numbers["cycles"])
+    yield from over_optimisation_warnings(ours, others, metrics, agreed, config.evaluation)
+    yield from suite_warnings(metrics.suites or {})
+    yield from slice_warnings(slices)
+    counts = metrics.relevance_counts
+    yield from relevance_warnings(round_.number, config.evaluation.requests, counts)
+    yield from cycle_warnings(round_.number, metrics.cycles or [])

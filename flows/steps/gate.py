@@ -4,34 +4,28 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from dpo_core.atomic import write_json
 from dpo_core.campaign.artifacts import Artifact, StepResult
-from dpo_core.campaign.costs import cost_columns
+from dpo_core.campaign.costs import round_cost
+from dpo_core.campaign.gate_record import GateFacts, PersonsDecision, RejectedAttempt
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.ledger import Entry
+from dpo_core.campaign.round_metrics import RoundMetrics
+from dpo_core.campaign.step_facts import CertificateFacts
 from dpo_core.campaign.waiting import waited_for
 from dpo_core.gate.checks import certificate_checks, notices, values_to_try
 from dpo_core.gate.config import gate_recipe
-from dpo_core.gate.decision import Best, Decision, PersonsDecision, apply_answer, decide
+from dpo_core.gate.decision import Best, Decision, apply_answer, decide
 from dpo_core.hashing import digest
-from dpo_core.tables import read_rows
+from dpo_core.schemas import OutcomeRow
+from dpo_core.tables import iterate_as
 from flows.evaluation.win_rates import measure_gate_against_base
 from flows.gate.question import ask_question, find_answer, question_id
 from flows.round_state import EvaluatedPolicy
 from flows.session import Session
 from flows.steps.certify import CertificateResult
 from flows.steps.round_row import round_row
-
-
-@dataclass(frozen=True)
-class RejectedAttempt:
-    """An attempt at the round that the gate rejected: under which changes, and why."""
-
-    attempt: int
-    changes: tuple[str, ...]
-    decision: str
 
 
 @dataclass(frozen=True)
@@ -56,7 +50,7 @@ class GateCandidate:
     def rejected_by(self, decision: Decision) -> RejectedAttempt:
         return RejectedAttempt(self.attempt, self.changes, decision.sentence)
 
-    def as_json(self, answer: PersonsDecision | None) -> dict[str, Any]:
+    def as_json(self, answer: PersonsDecision | None) -> dict[str, object]:
         """What the step's recipe and the round's metrics both record."""
         return {
             "changes": list(self.changes),
@@ -105,20 +99,19 @@ class _Gate:
         }
 
         def make(folder: Path, inputs: Inputs) -> StepResult:
-            numbers: dict[str, Any] = json.loads(inputs.path("evaluation").read_text("utf-8"))
-            numbers |= self._compare_with_base(inputs.path("outcomes"))
+            numbers = self._measured(inputs)
             decision = self._decide(numbers, answer)
             for notice in self._notices(numbers, decision).values():
                 self.session.progress.notice(f"round {self.number}: {notice}")
-            write_json(folder / "metrics.json", self._row(numbers, decision, answer))
-            facts = {
-                "promoted": decision.promoted,
-                "reason": decision.sentence,
-                "gate": decision.as_json(),
+            write_json(folder / "metrics.json", self._row(numbers, decision, answer).whole())
+            facts = GateFacts(
+                promoted=decision.promoted,
+                reason=decision.sentence,
+                gate=decision.as_json(),
                 **_win_rate_low(numbers),
-                "question": question,
-                "answer": recipe["answer"],
-            }
+                question=question,
+                answer=answer,
+            )
             return StepResult(facts=facts)
 
         return self.session.step(
@@ -135,32 +128,34 @@ class _Gate:
             },
         )
 
-    def _compare_with_base(self, outcomes: Path) -> dict[str, Any]:
-        """The win rate against the base on gate prompts; test prompts decide nothing."""
+    def _measured(self, inputs: Inputs) -> RoundMetrics:
+        """The evaluation, and the win rate against the base on gate prompts; test prompts decide
+        nothing."""
         config = self.session.config
-        rows = read_rows(outcomes)
+        evaluation = json.loads(inputs.path("evaluation").read_text("utf-8"))
+        rows = list(iterate_as(inputs.path("outcomes"), OutcomeRow))
         controlled = config.gate.win_rate == "length_controlled"
-        return measure_gate_against_base(rows, config.evaluation, length_controlled=controlled)
+        gate = measure_gate_against_base(rows, config.evaluation, length_controlled=controlled)
+        return RoundMetrics.model_validate({"round": self.number, **evaluation, **gate})
 
-    def _decide(self, numbers: Mapping[str, Any], answer: PersonsDecision | None) -> Decision:
+    def _decide(self, numbers: RoundMetrics, answer: PersonsDecision | None) -> Decision:
         certificate = self.candidate.certificate
-        holds = certificate is not None and certificate.facts["certified"]
+        test = certificate.facts if certificate is not None else CertificateFacts()
         groups = self.session.config.prompts.split_by == "group"
-        more = certificate_checks(certificate.facts, groups=groups) if certificate else ()
         decision = decide(
-            {**numbers, "certified": holds},
+            numbers,
             self.session.config.gate,
-            number=self.number,
             previous=self.previous.policy.round,
             best=self.best,
             attempt=self.candidate.attempt,
-            more=list(more),
+            certified=test.certified,
+            more=list(certificate_checks(test, groups=groups)),
         )
         if decision.action == "ask" and answer is not None:
             return apply_answer(decision, answer, self.number)
         return decision
 
-    def _notices(self, numbers: Mapping[str, Any], decision: Decision) -> dict[str, str]:
+    def _notices(self, numbers: RoundMetrics, decision: Decision) -> dict[str, str]:
         """name → settings to try instead; in round 1 also checks that cannot be made."""
         trained = self.candidate.evaluated.policy.made_by.entry.facts.get("settings", {})
         found = values_to_try(decision.checks, trained)
@@ -169,43 +164,46 @@ class _Gate:
         return {name: f"{text[:1].upper()}{text[1:]}." for name, text in found.items()}
 
     def _row(
-        self, numbers: Mapping[str, Any], decision: Decision, answer: PersonsDecision | None
-    ) -> dict[str, Any]:
-        candidate = self.candidate
+        self, numbers: RoundMetrics, decision: Decision, answer: PersonsDecision | None
+    ) -> RoundMetrics:
+        candidate, session = self.candidate, self.session
         row = round_row(
-            self.number,
             self.previous.policy,
             candidate.evaluated.policy,
             decision.promoted,
             numbers,
             candidate.steps,
         )
-        row |= cost_columns(self.session.store.entries, self.number, self.session.config.prices)
-        row["warnings"] = row["warnings"] | self._notices(numbers, decision)
         gate = {**decision.as_json(), **candidate.as_json(answer)}
         if candidate.certificate is not None:
             gate["certificate"] = candidate.certificate.metrics
-        return {**row, "decision": decision.sentence, "gate": gate}
+        return row | RoundMetrics(
+            round=self.number,
+            gate=gate,
+            decision=decision.sentence,
+            warnings={**(row.warnings or {}), **self._notices(numbers, decision)},
+            **dict(round_cost(session.store.entries, self.number, session.config.prices)),
+        )
 
 
 def _hash_counts(steps: Mapping[str, Artifact | None]) -> str:
     """Hash of the counts and JSON outputs that the round's row repeats. Parquet files are left out,
     because they may hold measured times and memory, which no run repeats."""
 
-    def count(entry: Entry) -> list[Any]:
+    def count(entry: Entry) -> list[object]:
         outputs = {name: sha for name, sha in entry.outputs.items() if name.endswith(".json")}
         return [entry.kept, entry.dropped, outputs]
 
     return digest({name: count(step.entry) for name, step in steps.items() if step is not None})
 
 
-def _win_rate_low(numbers: Mapping[str, Any]) -> dict[str, Any]:
+def _win_rate_low(numbers: RoundMetrics) -> dict[str, float | None]:
     """Lower bound of the gate's win rate against the base, and of the plain one if different."""
-    plain, name = numbers["win_rate_gate_base_low"], "lc_win_rate_gate_base"
-    if f"{name}_low" not in numbers:
+    plain = numbers.win_rate_gate_base_low
+    if "lc_win_rate_gate_base_low" not in numbers.model_fields_set:
         return {"against_base_low": plain}
     return {
-        "against_base_low": numbers[f"{name}_low"],
+        "against_base_low": numbers.lc_win_rate_gate_base_low,
         "against_base_low_plain": plain,
-        "against_base_extrapolated": numbers[f"{name}_extrapolated"],
+        "against_base_extrapolated": numbers.lc_win_rate_gate_base_extrapolated,
     }

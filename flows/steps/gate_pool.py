@@ -6,16 +6,15 @@ at its end.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from dpo_core.campaign.artifacts import Artifact, StepResult, current_artifact
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.errors import PromptError
 from dpo_core.evaluation.certification import unit_outcomes
 from dpo_core.records import Prompt, PromptRow, prompt_from_row, prompt_row
-from dpo_core.schemas import PROMPTS
+from dpo_core.schemas import PROMPTS, OutcomeRow
 from dpo_core.tables import iterate_as, read_rows, write_rows
 from flows.config import CampaignConfig
 from flows.session import Session
@@ -115,7 +114,7 @@ def _find_trained(config: CampaignConfig) -> set[str]:
 def complete_units(
     pool: Sequence[Prompt],
     looked: range,
-    rows: Sequence[Mapping[str, Any]],
+    rows: Iterable[OutcomeRow],
     samples: int,
     config: PromptsConfig,
 ) -> list[float]:

@@ -8,7 +8,7 @@ from dpo_core.errors import LabelsError
 from flows.round_state import Policy
 from flows.session import Session
 from flows.steps.gate_pool import POOL, find_gate_pool
-from generation.jobs import TokeniseJob
+from generation.jobs import CompletionsFacts, TokeniseJob
 from labeling.exchange.folder import PAIRS
 
 
@@ -41,8 +41,7 @@ def imported_preferences(
                 f"no pair of {pairs} can be trained on (dropped: {result.dropped})",
                 "Import other pairs, or raise sampling.max_model_len if they are too long.",
             )
-        counts = {"rows", "preferences", "dropped"}
-        facts = result.model_dump(exclude_unset=True, exclude=counts)
+        facts = CompletionsFacts.read(result.as_json())
         return StepResult(result.rows, result.preferences, result.dropped, facts)
 
     return session.step(

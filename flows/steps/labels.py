@@ -9,13 +9,15 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs
+from dpo_core.campaign.step_facts import LabelsFacts
 from dpo_core.campaign.waiting import waited_for, write_waiting
 from dpo_core.errors import LabelsError, LabelServerFailed, WaitingForPeople
 from dpo_core.hashing import content_id
+from dpo_core.records import LabelRow
 from dpo_core.schemas import ASKED, LABELS
 from dpo_core.tables import read_rows, write_rows
 from flows.people import describe_waiting, is_past_deadline, server_access
@@ -105,7 +107,7 @@ class _LabelRound:
         }
         self.plan = content_id("plan", recipe, {k: v.hash for k, v in inputs.items()})
 
-    def recipe(self) -> dict[str, Any]:
+    def recipe(self) -> Mapping[str, object]:
         """What decides which pairs are asked and which answers count."""
         return {"plan": self.plan, "pulls": self.log.read().pulls}
 
@@ -129,7 +131,7 @@ class _LabelRound:
             len(ids),
             len(ids) - sum(missing.values()),
             missing,
-            facts={**_facts(rows, items), **self._waited(log, tally, ended_by)},
+            facts=_facts(rows, items).model_copy(update=self._waited(log, tally, ended_by)),
         )
 
     def _items(self, inputs: Inputs) -> list[Item]:
@@ -213,7 +215,7 @@ class _LabelRound:
         self.session.processes.release()
         return WaitingForPeople(waiting.sentence, "Then type the same `ratchet run` again.")
 
-    def _waited(self, log: RoundLog, tally: AnswerCounts, ended_by: str) -> dict[str, Any]:
+    def _waited(self, log: RoundLog, tally: AnswerCounts, ended_by: str) -> Mapping[str, object]:
         assert log.asked_at is not None, "pairs were pushed"
         return {
             "dataset": log.dataset,
@@ -233,7 +235,7 @@ def find_left_out(labels: Artifact | None) -> list[str]:
     return sorted(row["pair_id"] for row in rows if row["left_out"])
 
 
-def _missing(asked: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+def _missing(asked: Sequence[str], rows: Sequence[LabelRow]) -> dict[str, int]:
     """Pairs without a verdict, by reason."""
     pairs = [row for row in rows if row["kind"] == "pair"]
     answered = {row["pair_id"] for row in pairs}
@@ -245,20 +247,20 @@ def _missing(asked: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> dict[st
     return {reason: count for reason, count in reasons.items() if count}
 
 
-def _facts(rows: Sequence[Mapping[str, Any]], items: Sequence[Item]) -> dict[str, Any]:
+def _facts(rows: Sequence[LabelRow], items: Sequence[Item]) -> LabelsFacts:
     """Counts of what was asked and answered."""
 
     def count(values: Iterable[str]) -> dict[str, int]:
         return dict(sorted(Counter(values).items()))
 
     gold = [row for row in rows if row["kind"] == "gold" and row["verdict"]]
-    return {
-        "asked": count(item.hidden.kind for item in items),
-        "answers": count(row["kind"] for row in rows),
-        "verdicts": count(row["verdict"] or "discarded" for row in rows),
-        "by_annotator": count(row["annotator"] for row in rows),
-        "by_mode": count(row["mode"] for row in rows),
-        "by_why": count(item.hidden.why for item in items),
-        "gold_right": sum(row["verdict"] == row["expected"] for row in gold),
-        "gold_answered": len(gold),
-    }
+    return LabelsFacts(
+        asked=count(item.hidden.kind for item in items),
+        answers=count(row["kind"] for row in rows),
+        verdicts=count(row["verdict"] or "discarded" for row in rows),
+        by_annotator=count(row["annotator"] for row in rows),
+        by_mode=count(row["mode"] for row in rows),
+        by_why=count(item.hidden.why for item in items),
+        gold_right=sum(row["verdict"] == row["expected"] for row in gold),
+        gold_answered=len(gold),
+    )

@@ -4,16 +4,17 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
+from dpo_core.campaign.step_facts import PairsFacts
 from dpo_core.records import Completion
 from dpo_core.schemas import PAIRS
 from dpo_core.tables import write_rows
 from flows.read_records import group_by_prompt, read_committee, read_completions
-from flows.round_state import OWN_SAMPLES, REJECTED_FROM, DrawnAnswers
+from flows.round_state import OWN_SAMPLES, DrawnAnswers
 from flows.session import Session
+from generation.jobs import CompletionsFacts
 from labeling.judges.config import machines
 from labeling.pairs import delta, selection
 from labeling.pairs.config import PairsConfig
@@ -37,7 +38,7 @@ def select_pairs(session: Session, number: int, drawn: DrawnAnswers) -> Artifact
         files = inputs.path("completions"), inputs.path("prompts")
         answered = _read_scored(session, [files], [score_file] if score_file is not None else [])
 
-        def rows() -> Iterator[dict[str, Any]]:
+        def rows() -> Iterator[Mapping[str, object]]:
             for answers, given in answered:
                 if own_samples is None:
                     informative.add(answers[0].prompt, given)
@@ -47,11 +48,9 @@ def select_pairs(session: Session, number: int, drawn: DrawnAnswers) -> Artifact
                 yield from map(asdict, selected.pairs)
 
         kept = write_rows(folder / "pairs.parquet", rows(), PAIRS)
-        facts = {"prompts_with_pairs": paired[True], "prompts_without_pairs": paired[False]}
-        came_in, other = (
-            kept + dropped.total(),
-            drawn.completions.entry.facts.get(REJECTED_FROM, ""),
-        )
+        facts = PairsFacts(prompts_with_pairs=paired[True], prompts_without_pairs=paired[False])
+        came_in = kept + dropped.total()
+        other = drawn.completions.facts(CompletionsFacts).rejected_from
         if notice := informative.notice or delta.notice(dropped, came_in, other):
             session.progress.notice(f"round {number}: {notice}")
         return StepResult(came_in, kept, dict(sorted(dropped.items())), facts)

@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dpo_core.campaign.artifacts import Artifact, StepResult, current_artifact
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.layout import DRAW
+from dpo_core.campaign.step_facts import PromptsFacts
 from dpo_core.errors import InvariantViolated, PromptError
 from dpo_core.import_path import source_hash
 from dpo_core.records import Prompt, prompt_row
@@ -80,7 +80,7 @@ def draw_prompts(
             )
         _check_disjoint(draw, inputs.path("held_out"))
         write_rows(folder / "prompts.parquet", map(prompt_row, draw.prompts), PROMPTS)
-        facts = {"reused": sum(p.prompt_id in seen for p in draw.prompts)}
+        facts = PromptsFacts(reused=sum(p.prompt_id in seen for p in draw.prompts))
         came_in, dropped = draw.pool + unfinished.total(), {**draw.dropped, **unfinished}
         return StepResult(came_in, len(draw.prompts), dropped, facts=facts)
 
@@ -168,7 +168,7 @@ def prompts_used_up(session: Session, number: int, earlier: Sequence[RoundRecord
     )
 
 
-def pool_config(config: PromptsConfig) -> dict[str, Any]:
+def pool_config(config: PromptsConfig) -> Mapping[str, object]:
     """What the pool depends on: not its contents, which may grow, nor how rounds draw from it."""
     pool = config.model_dump(mode="json", exclude={"per_round", "reuse", "prefer", "unseen_floor"})
     if config.dataset is None:

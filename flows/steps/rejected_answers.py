@@ -3,22 +3,21 @@ policy or another model answers the same prompts, and its answers join the polic
 
 import heapq
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.layout import OTHER
 from dpo_core.find_model import find_model
 from dpo_core.hashing import content_id
-from dpo_core.schemas import COMPLETIONS
-from dpo_core.tables import TEXTS_AT_ONCE, iterate_rows, write_rows
-from flows.round_state import OWN_SAMPLES, REJECTED_FROM, Other, Policy, RoundRecord
+from dpo_core.schemas import COMPLETIONS, CompletionRow
+from dpo_core.tables import TEXTS_AT_ONCE, iterate_as, iterate_rows, write_rows
+from flows.round_state import OWN_SAMPLES, Other, Policy, RoundRecord
 from flows.session import Session
 from flows.steps.sample import Samples, sampling_config, write_completions
-from generation.jobs import RetokeniseJob
+from generation.jobs import CompletionsFacts, RetokeniseJob
 from labeling.pairs.config import RoundPolicy
 
 _FILE = "completions.parquet"
@@ -87,7 +86,7 @@ def sample_other(
 
 def _identity(
     session: Session, other: Other, policy: Policy
-) -> tuple[dict[str, Any], dict[str, Input]]:
+) -> tuple[dict[str, str], dict[str, Input]]:
     """(config, inputs) that identify who answers: a folder by its contents, a hub model by name."""
     if isinstance(other, Policy):
         return {}, {"other": other.input}
@@ -114,22 +113,25 @@ def combine_answers(
             for number, row in enumerate(iterate_rows(inputs.path("prompts"), ["prompt_id"]))
         }
         rows = heapq.merge(
-            _read(inputs.path("own")),
-            (_renumber(row, count) for row in _read(inputs.path("others"))),
+            iterate_as(inputs.path("own"), CompletionRow, TEXTS_AT_ONCE),
+            (
+                _renumber(row, count)
+                for row in iterate_as(inputs.path("others"), CompletionRow, TEXTS_AT_ONCE)
+            ),
             key=lambda row: place[row["prompt_id"]],
         )
         kept = write_rows(folder / _FILE, rows, COMPLETIONS)
         dropped = sum((Counter(entry.dropped) for entry in entries), Counter[str]())
-        facts = {
-            "prompts": own.entry.facts["prompts"],
-            **{
-                fact: sum(entry.facts[fact] for entry in entries)
-                for fact in ("prompt_tokens", "tokens", "truncated")
-            },
-            "completions": kept,
-            OWN_SAMPLES: count,
-            REJECTED_FROM: name,
-        }
+        ours, theirs = own.facts(CompletionsFacts), others.facts(CompletionsFacts)
+        facts = CompletionsFacts(
+            prompts=ours.prompts,
+            prompt_tokens=(ours.prompt_tokens or 0) + (theirs.prompt_tokens or 0),
+            tokens=ours.tokens + theirs.tokens,
+            truncated=ours.truncated + theirs.truncated,
+            completions=kept,
+            own_samples=count,
+            rejected_from=name,
+        )
         came_in = sum(entry.came_in for entry in entries)
         return StepResult(came_in, kept, dict(sorted(dropped.items())), facts)
 
@@ -146,11 +148,7 @@ def combine_answers(
     )
 
 
-def _read(completions: Path) -> Iterator[dict[str, Any]]:
-    return iterate_rows(completions, batch_size=TEXTS_AT_ONCE)
-
-
-def _renumber(row: Mapping[str, Any], count: int) -> dict[str, Any]:
+def _renumber(row: CompletionRow, count: int) -> CompletionRow:
     index = row["sample_index"] + count
     identity = content_id(row["prompt_id"], row["policy"], index, row["token_ids"])
     return {**row, "sample_index": index, "completion_id": identity, "token_logps": None}

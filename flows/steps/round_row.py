@@ -2,40 +2,18 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
 
-from dpo_core.campaign.artifacts import Artifact
+from dpo_core.campaign.artifacts import Artifact, Facts
 from dpo_core.campaign.layout import joined_in
-from dpo_core.campaign.metric_columns import COLUMNS
-from dpo_core.training.metrics.early_warnings import EarlyWarning
-from flows.round_state import OWN_SAMPLES, Policy
+from dpo_core.campaign.round_metrics import RoundMetrics
+from dpo_core.campaign.step_facts import DataFacts, ProcessFacts, PromptsFacts, SampledFacts
+from dpo_core.training.results import CurveSummary, TrainingFacts
+from flows.round_state import Policy
+from generation.jobs import CompletionsFacts
 from labeling.pairs.draw_sizes import shortfall_message
+from labeling.step_facts import PreferencesFacts
 
-_FROM_TRAINING = (
-    "loss",
-    "first_loss",
-    "accuracy",
-    "margin",
-    "margin_spread",
-    "chosen_logratio",
-    "rejected_logratio",
-    "implicit_reward_chosen",
-    "implicit_reward_rejected",
-    "gradient_weight",
-    "gradient_norm",
-    "learning_rate",
-    "entropy",
-    "length_correlation",
-    "padding_share",
-    "steps",
-    "reference_policy",
-)
-_OF_THE_DEVICE = {
-    "train_tokens_per_second": "tokens_per_second",
-    "train_flops_per_second": "flops_per_second",
-    "mfu": "mfu",
-    "train_peak_memory_gib": "peak_memory_gib",
-}
+_FROM_TRAINING = CurveSummary.model_fields.keys() & RoundMetrics.model_fields.keys()
 _JUDGING = ("scores", "pairs", "judgements", "labels", "preferences", "audit")
 _EVALUATING = ("answer", "suite_", "evaluation")
 """How the steps begin that evaluate; a round may have a few of its own."""
@@ -45,64 +23,68 @@ _NOT_A_LOSS = {"prompts", "labels", "data"}
 
 
 def round_row(
-    number: int,
     previous: Policy,
     candidate: Policy,
     promoted: bool,
-    evaluation: Mapping[str, Any],
+    evaluation: RoundMetrics,
     steps: Mapping[str, Artifact | None],
-) -> dict[str, Any]:
-    """All columns of the round; `dropped` and `warnings` are mappings here, JSON in the parquet.
-
-    What was not measured is None.
-    """
-    made = _made(steps)
-    training = made["training"].entry.facts
-    facts = made["completions"].entry.facts
-    preferred = _facts(made, "preferences")
-    return {
-        **dict.fromkeys(column.name for column in COLUMNS),
-        "round": number,
-        "policy": candidate.id,
-        "previous_policy": previous.id,
-        "promoted": promoted,
-        "prompts": made["prompts"].entry.kept if "prompts" in made else facts["prompts"],
-        "completions": facts["completions"],
-        "pairs": made["training"].entry.kept,
-        "pairs_replayed": _replayed(number, made.get("data")),
-        "pairs_delta": made["preferences"].entry.kept if OWN_SAMPLES in facts else 0,
-        "dropped": _dropped(made),
-        **{name: training.get(name) for name in _FROM_TRAINING},
-        "judges": _facts(made, "judgements").get("judges", {}),
-        "labels": _facts(made, "labels"),
-        "annotators": preferred.get("annotators", {}),
-        "agreement": preferred.get("agreement", {}),
-        "calibration": _facts(made, "calibration").get("calibration", {}),
-        "audit": _facts(made, "audit").get("findings", {}),
-        **evaluation,
-        "warnings": _few_pairs(made)
-        | _warnings(training, preferred)
-        | evaluation.get("warnings", {}),
+) -> RoundMetrics:
+    """What is reported of the round, but for the gate's decision and the cost."""
+    made, number = _made(steps), evaluation.round
+    trained = made["training"].facts(TrainingFacts)
+    answered = made["completions"].facts(CompletionsFacts)
+    preferred = _recorded(made, "preferences")
+    before = RoundMetrics(
+        round=number,
+        policy=candidate.id,
+        previous_policy=previous.id,
+        promoted=promoted,
+        prompts=made["prompts"].entry.kept if "prompts" in made else answered.prompts,
+        completions=answered.completions,
+        pairs=made["training"].entry.kept,
+        pairs_replayed=_replayed(number, made.get("data")),
+        pairs_delta=made["preferences"].entry.kept if answered.own_samples is not None else 0,
+        dropped=_dropped(made),
+        reference_policy=trained.reference_policy,
+        **{name: value for name, value in trained if name in _FROM_TRAINING},
+        judges=_recorded(made, "judgements").get("judges", {}),
+        labels=_recorded(made, "labels"),
+        annotators=preferred.get("annotators", {}),
+        agreement=preferred.get("agreement", {}),
+        calibration=_recorded(made, "calibration").get("calibration", {}),
+        audit=_recorded(made, "audit").get("findings", {}),
+    )
+    warnings = {**_few_pairs(made), **_warnings(made, trained), **(evaluation.warnings or {})}
+    speed = RoundMetrics(
+        round=number,
+        warnings=warnings,
+        tokens_per_second=_tokens_per_second(made),
+        train_tokens_per_second=trained.tokens_per_second,
+        train_flops_per_second=trained.flops_per_second,
+        train_peak_memory_gib=trained.peak_memory_gib,
         **_seconds(made),
-        "tokens_per_second": _tokens_per_second(made),
-        **{name: training.get(fact) for name, fact in _OF_THE_DEVICE.items()},
-    }
+    )
+    return before | evaluation | speed
 
 
-def _facts(made: Mapping[str, Artifact], step: str) -> Mapping[str, Any]:
+def _recorded(made: Mapping[str, Artifact], step: str) -> Mapping[str, object]:
     return made[step].entry.facts if step in made else {}
 
 
+def _facts(made: Mapping[str, Artifact], step: str, kind: type[Facts]) -> Facts:
+    return kind.read(_recorded(made, step))
+
+
 def _few_pairs(made: Mapping[str, Artifact]) -> dict[str, str]:
-    said = shortfall_message(_facts(made, "prompts"))
+    said = shortfall_message(_facts(made, "prompts", PromptsFacts).as_json())
     return {"few_pairs": said} if said is not None else {}
 
 
-def _warnings(training: Mapping[str, Any], preferred: Mapping[str, Any]) -> dict[str, str]:
+def _warnings(made: Mapping[str, Artifact], trained: TrainingFacts) -> dict[str, str]:
     """What the round's training and its labels warn of, in sentences by name."""
-    told = {found["name"]: str(EarlyWarning(**found)) for found in training.get("warnings", ())}
-    drifted = [found for found in preferred.get("drift", ()) if found["alarm"]]
-    return told | {f"drift of {found['source']}": found["sentence"] for found in drifted}
+    drifts = _facts(made, "preferences", PreferencesFacts).drift
+    told = {warning.name: str(warning) for warning in trained.warnings}
+    return told | {f"drift of {each.source}": each.sentence for each in drifts if each.sentence}
 
 
 def _made(steps: Mapping[str, Artifact | None]) -> dict[str, Artifact]:
@@ -116,16 +98,17 @@ def _made(steps: Mapping[str, Artifact | None]) -> dict[str, Artifact]:
 
 def _tokens_per_second(made: Mapping[str, Artifact]) -> float | None:
     """None where nothing was sampled."""
-    facts = [a.entry.facts for name, a in made.items() if joined_in(name) == "completions"]
-    sampled = [each for each in facts if "seconds_engine" in each]
+    steps = (step for name, step in made.items() if joined_in(name) == "completions")
+    facts = [step.facts(SampledFacts) for step in steps]
+    sampled = [(f.tokens, f.seconds_engine) for f in facts if f.seconds_engine is not None]
     if not sampled:
         return None
-    seconds = sum(each["seconds_engine"] for each in sampled)
-    return float(sum(each["tokens"] for each in sampled) / max(seconds, 1e-9))
+    tokens, seconds = map(sum, zip(*sampled, strict=True))
+    return float(tokens / max(seconds, 1e-9))
 
 
 def _replayed(number: int, data: Artifact | None) -> int:
-    by_round = data.entry.facts["pairs_by_round"] if data is not None else {}
+    by_round = data.facts(DataFacts).pairs_by_round if data is not None else {}
     return sum(pairs for other, pairs in by_round.items() if other != str(number))
 
 
@@ -142,14 +125,14 @@ def _seconds(made: Mapping[str, Artifact]) -> dict[str, float]:
     """Wall seconds by kind of work; starting processes is counted apart from what they then do."""
 
     def spent(*names: str) -> float:
-        entries = [a.entry for name, a in made.items() if joined_in(name) in names]
-        return sum((e.seconds - float(e.facts.get("seconds_start", 0.0)) for e in entries), 0.0)
+        steps = [step for name, step in made.items() if joined_in(name) in names]
+        return sum((s.entry.seconds - s.facts(ProcessFacts).seconds_start for s in steps), 0.0)
 
     return {
         "seconds_sample": spent("completions"),
         "seconds_judge": spent(*_JUDGING),
         "seconds_train": spent("data", "reference", "training"),
         "seconds_evaluate": spent(*(name for name in made if name.startswith(_EVALUATING))),
-        "seconds_start": sum(a.entry.facts.get("seconds_start", 0.0) for a in made.values()),
+        "seconds_start": sum(a.facts(ProcessFacts).seconds_start for a in made.values()),
         "seconds_round": sum(a.entry.seconds for a in made.values()),
     }

@@ -1,8 +1,8 @@
 """Step `completions`: the policy answers the round's prompts in the sampling process."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
@@ -11,7 +11,7 @@ from flows.round_state import Policy
 from flows.session import Session
 from generation.config import SamplingConfig
 from generation.engine import DecodingOptions
-from generation.jobs import SampleJob
+from generation.jobs import CompletionsFacts, SampleJob
 
 _STEERS_NO_ANSWER = {
     "until_pairs",
@@ -84,7 +84,7 @@ def write_completions(
         decoding=decoding,
     )
     result = session.sample(job)
-    sides = ("shard_prompts", "tensor_parallel_size")
+    steered = sampling.model_dump(include={"shard_prompts", "tensor_parallel_size"})
     wanted = count_rows(prompts) * samples.count
     too_long = wanted - result.completions
     return StepResult(
@@ -92,11 +92,11 @@ def write_completions(
         kept=result.completions,
         dropped={"prompt_too_long": too_long} if too_long else {},
         versions=result.versions,
-        facts={**result.as_json(), **{name: getattr(sampling, name) for name in sides}},
+        facts=CompletionsFacts.read({**result.as_json(), **steered}),
     )
 
 
-def sampling_config(sampling: SamplingConfig, samples: Samples) -> dict[str, Any]:
+def sampling_config(sampling: SamplingConfig, samples: Samples) -> Mapping[str, object]:
     """What completions depend on besides policy and prompts."""
     config = sampling.model_dump(mode="json", exclude={"samples_per_prompt", *_STEERS_NO_ANSWER})
     return {**config, "samples_per_prompt": samples.count, "seed": samples.seed}

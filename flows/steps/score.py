@@ -3,9 +3,8 @@ pairs."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
@@ -19,10 +18,11 @@ from flows.read_records import build_pairs, read_completions, read_full_scores
 from flows.round_state import DrawnAnswers, Policy, parquet_inputs
 from flows.session import Session
 from flows.steps.answer_relevance import draw_requests, place_answers
-from labeling.judges.behaviour import measure_behaviour
+from labeling.judges.behaviour import Behaviour, measure_behaviour
 from labeling.judges.config import AnyJudgeConfig, asks_relevance, machines
 from labeling.judges.make import judge_config, judges_functions, pointwise_judge
 from labeling.judges.protocol import PointwiseJudge, score_all
+from labeling.step_facts import JudgementsFacts, ScoresFacts
 
 Scored = tuple[Completion, Score]
 
@@ -51,7 +51,7 @@ def score(
         return None
 
     def make(folder: Path, inputs: Inputs) -> StepResult:
-        abstained, seconds, relevance = 0, 0.0, dict[str, Any]()
+        abstained, seconds, relevance = 0, 0.0, dict[str, dict[str, int]]()
 
         def rows() -> Iterator[ScoreRow]:
             nonlocal abstained, seconds
@@ -68,10 +68,10 @@ def score(
 
         count = write_rows(folder / "scores.parquet", rows(), SCORES)
         dropped = {"abstained": abstained} if abstained else {}
-        facts = dict[str, Any](session.judges.take_seconds())
+        facts = ScoresFacts.read(session.judges.take_seconds())
         if relevance:
-            facts["relevance"] = relevance
-            facts["seconds_start"] = facts.get("seconds_start", 0.0) + seconds
+            seconds += facts.seconds_start
+            facts = ScoresFacts(relevance=relevance, seconds_start=seconds)
         return StepResult(count, count - abstained, dropped, facts, dict(session.judges.versions))
 
     return session.step(
@@ -149,13 +149,13 @@ def judge(session: Session, number: int, pairs: Artifact, drawn: DrawnAnswers) -
         by_id = {c.completion_id: c for c in answers}
         compared = build_pairs(inputs.path("pairs"), by_id)
         scored = read_full_scores(inputs.find("scores"))
-        judges: dict[str, Any] = {}
+        judges: dict[str, Behaviour] = {}
 
         def rows() -> Iterator[JudgementRow]:
             for source, judgements in judge_pairs(session, config, compared, scored):
                 judged = list(zip(compared, judgements, strict=True))
                 own = [(by_id[identity], s) for identity, s in scored.get(source, {}).items()]
-                judges[source] = asdict(measure_behaviour(judged, own))
+                judges[source] = measure_behaviour(judged, own)
                 for pair, judgement in judged:
                     counts[judgement.verdict or "abstained"] += 1
                     yield judgement_row(pair.pair_id, source, judgement)
@@ -163,7 +163,8 @@ def judge(session: Session, number: int, pairs: Artifact, drawn: DrawnAnswers) -
         count = write_rows(folder / "judgements.parquet", rows(), JUDGEMENTS)
         abstained = counts["abstained"]
         dropped = {"abstained": abstained} if abstained else {}
-        facts = {"verdicts": dict(counts), "judges": judges, **session.judges.take_seconds()}
+        seconds = session.judges.take_seconds()
+        facts = JudgementsFacts(verdicts=dict(counts), judges=judges, **seconds)
         versions = dict(session.judges.versions)
         return StepResult(count, count - abstained, dropped, facts=facts, versions=versions)
 

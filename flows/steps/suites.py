@@ -2,20 +2,19 @@
 each regression suite, with the same seeds in every round, scored by the suite's rule or task."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs, input_gone
 from dpo_core.errors import PromptError
 from dpo_core.hashing import content_id, digest
 from dpo_core.records import Prompt, PromptRow, prompt_from_row, prompt_row
-from dpo_core.schemas import COMPLETIONS, PROMPTS
+from dpo_core.schemas import COMPLETIONS, PROMPTS, CompletionRow, ContinuationRow, LikelihoodRow
 from dpo_core.special_tokens import read_special_tokens
-from dpo_core.tables import iterate_as, read_rows, write_rows
+from dpo_core.tables import iterate_as, write_rows
 from flows.config.evaluation import HarnessSuite, SuiteConfig
 from flows.evaluation.judging import scores_with_training_judge
 from flows.harness.suite_task import ScoreDocuments, WriteRequests, WriteTexts
@@ -24,7 +23,7 @@ from flows.session import Session
 from flows.steps.sample import Samples, answer_file, sampling_config, write_completions
 from flows.steps.score import score
 from generation.config import PromptsConfig
-from generation.jobs import ContinuationsJob
+from generation.jobs import CompletionsFacts, ContinuationsJob
 from generation.prompts import read_pool
 
 _LIKELIHOODS = "likelihoods.parquet"
@@ -175,10 +174,8 @@ def _answer_task(
                 "context together with its answer",
                 f"Lower evaluation.suites.{name}.max_tokens, or raise sampling.max_model_len.",
             )
-        facts, versions = (
-            {**result.recorded_facts, "chat": chat},
-            {**result.versions, **asked.versions},
-        )
+        facts = CompletionsFacts.read({**result.recorded_facts, "chat": chat})
+        versions = {**result.versions, **asked.versions}
         return replace(result, facts=facts, versions=versions)
 
     sampling = session.config.sampling
@@ -205,19 +202,20 @@ def _write_likeliest(
         out=likelihoods,
     )
     result = session.sample(job)
-    given = read_rows(folder / "continuations.parquet")
-    scored = {row["continuation_id"]: row for row in read_rows(likelihoods)}
+    given = iterate_as(folder / "continuations.parquet", ContinuationRow)
+    scored = {row["continuation_id"]: row for row in iterate_as(likelihoods, LikelihoodRow)}
     rows = _choose_likeliest(given, scored, policy.id)
     kept = write_rows(folder / "completions.parquet", rows, COMPLETIONS)
     dropped = {"prompt_too_long": documents - kept} if kept < documents else {}
-    return StepResult(documents, kept, dropped, result, result.versions)
+    facts = CompletionsFacts.read(result.as_json())
+    return StepResult(documents, kept, dropped, facts, result.versions)
 
 
 def _choose_likeliest(
-    given: list[dict[str, Any]], scored: Mapping[str, dict[str, Any]], policy: str
-) -> Iterator[dict[str, Any]]:
+    given: Iterable[ContinuationRow], scored: Mapping[str, LikelihoodRow], policy: str
+) -> Iterator[CompletionRow]:
     """A row of COMPLETIONS for each document whose texts all have a likelihood."""
-    by_document = defaultdict(list)
+    by_document: dict[str, list[ContinuationRow]] = defaultdict(list)
     for row in given:
         by_document[row["prompt_id"]].append(row)
     for document, texts in by_document.items():
@@ -243,7 +241,7 @@ def _choose_likeliest(
 def _score_task(
     session: Session, number: int, name: str, suite: HarnessSuite, answers: Artifact
 ) -> Artifact:
-    chat = answers.entry.facts["chat"]
+    chat = answers.facts(CompletionsFacts).chat
 
     def make(folder: Path, inputs: Inputs) -> StepResult:
         inputs.path("data")  # raises where it is gone

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,6 +10,7 @@ import pyarrow.parquet as pq
 
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs
+from dpo_core.campaign.step_facts import DataFacts
 from dpo_core.schemas import COMPLETIONS, PREFERENCES
 from dpo_core.tables import iterate_rows, read_columns, read_rows, write_rows
 from flows.config import DataConfig, LastRounds, MixRounds
@@ -112,8 +112,9 @@ def data(session: Session, number: int, sources: Sequence[ReplayedRound]) -> Art
         kept = write_rows(preferences, _preferences(files, chosen.kept), PREFERENCES)
         _write_completions(folder / "completions.parquet", files, chosen.kept)
         by_round = {str(n): len(pairs) for n, pairs in sorted(chosen.kept.items())}
+        facts = DataFacts(pairs_by_round=by_round)
         dropped = dict(chosen.dropped)
-        return StepResult(kept + sum(dropped.values()), kept, dropped, {"pairs_by_round": by_round})
+        return StepResult(kept + sum(dropped.values()), kept, dropped, facts)
 
     inputs = {name: file for source in sources for name, file in source.inputs().items()}
     return session.step(
@@ -123,7 +124,7 @@ def data(session: Session, number: int, sources: Sequence[ReplayedRound]) -> Art
 
 def _preferences(
     sources: Sequence[ReplayedFiles], kept: Mapping[int, frozenset[str]]
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Mapping[str, object]]:
     for source in sources:
         for row in iterate_rows(source.preferences):
             if row["pair_id"] in kept[source.round]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from dpo_core.campaign.artifacts import current_artifact
-from dpo_core.campaign.facts import read_round_row
+from dpo_core.campaign.facts import read_metrics
 from dpo_core.campaign.layout import FINGERPRINT_SHOWN, Layout
 from dpo_core.scalars import numbers
 from dpo_core.tables import iterate_rows
@@ -59,21 +59,22 @@ def read_campaign(layout: Layout) -> CampaignRecord:
         headline=headline(summary),
         config={k: str(v) for k, v in flatten(config) if v is not None and v != {} and v != []},
         files=tuple(path for path in (layout.config, layout.report) if path.exists()),
-        rounds={row["round"]: _key(layout, row["round"]) for row in summary.rounds},
+        rounds={row.round: _key(layout, row.round) for row in summary.rounds},
     )
 
 
 def read_round(layout: Layout, number: int) -> TrackedRound:
     """A finished round with its numbers, training curve and decision."""
-    row, gate = read_round_row(layout, number), current_artifact(layout, number, "gate")
-    assert row is not None and gate is not None, "it is finished"
+    gate = current_artifact(layout, number, "gate")
+    assert gate is not None, "it is finished"
+    row = read_metrics(gate)
     texts = {
         "verdict": visible(verdict(row, read_stored(layout).evaluation.confidence)),
-        "decision": visible(str(row.get("decision") or "")),
-        "policy": str(row.get("policy")),
+        "decision": visible(row.decision),
+        "policy": str(row.policy),
     }
     at = datetime.fromisoformat(gate.entry.at).timestamp()
-    values = _finite(numbers(row, "round", "rounds"))
+    values = _finite(numbers(row.given(), "round", "rounds"))
     return TrackedRound(_key(layout, number), number, at, values, _curve(layout, number), texts)
 
 

@@ -18,7 +18,7 @@ from prefect.states import Completed
 from pydantic import Field
 from rich.console import Console
 
-from dpo_core.campaign.facts import read_round_row
+from dpo_core.campaign.facts import read_round_metrics
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.waiting import read_waiting
 from dpo_core.config import Count
@@ -166,7 +166,8 @@ def suspend(layout: Layout) -> None:
     if waiting is None:
         suspend_flow_run(timeout=None, key=uuid4().hex)
         return
-    decision = visible(str((read_round_row(layout, waiting.round) or {}).get("decision", "")))
+    row = read_round_metrics(layout, waiting.round)
+    decision = visible(row.decision) if row is not None else ""
     described = f"Round {waiting.round}: {decision}.\n\n{report_link(layout)}"
     form = Verdict.with_initial_data(description=described)
     key = f"{waiting.question}-{uuid4().hex}"

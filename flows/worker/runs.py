@@ -21,7 +21,7 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.responses import FlowRunResponse
 
 from dpo_core.campaign.current import read_current
-from dpo_core.campaign.facts import is_finished, read_round_row
+from dpo_core.campaign.facts import is_finished, read_round_metrics
 from dpo_core.campaign.layout import Layout, default_root
 from dpo_core.errors import BadInput
 from dpo_core.text import counted
@@ -86,7 +86,8 @@ def describe_outcome(layout: Layout, plan: RoundRange, before: int) -> str:
     if now <= before:
         already = f"{counted(before, 'round')} {'is' if before == 1 else 'are'} finished"
         return f"{NOTHING}: {why or already}"
-    decided = (read_round_row(layout, now) or {}).get("decision") or ""
+    row = read_round_metrics(layout, now)
+    decided = row.decision if row is not None else ""
     done = RoundRange(plan.mode, min(before + 1, now), now).label
     parts = dict.fromkeys((f"{done} finished", decided, why))  # equal if the gate stops it
     return "; ".join(part for part in parts if part)
@@ -94,8 +95,8 @@ def describe_outcome(layout: Layout, plan: RoundRange, before: int) -> str:
 
 def stop_reason(layout: Layout) -> str:
     """Why the campaign plays no further round; empty if it does."""
-    stopped = read_current(layout).get("stopped") or {}
-    return str(stopped.get("sentence", ""))
+    stopped = read_current(layout).stopped
+    return stopped.sentence if stopped is not None else ""
 
 
 BEGUN = (StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING)

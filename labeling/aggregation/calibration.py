@@ -8,7 +8,7 @@ fits signal to accuracy; without a signal the accuracy is (k + ½)/(n + 1) for k
 import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from dpo_core.hashing import derive_seed
@@ -74,7 +74,7 @@ class JudgeReliability:
     n: int
     right: int
     constant: float
-    curve: CalibrationCurve | None
+    curve: CalibrationCurve | None = field(default=None, kw_only=True)  # not in a step's facts
     error_before: float | None
     error_after: float
 

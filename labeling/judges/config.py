@@ -207,12 +207,12 @@ class LlmJudge(_AnyJudge):
                 raise ValueError(f"judge.{key} applies only to a model {where}: remove it")
         return self
 
-    @field_validator("request")
+    @field_validator("request", mode="before")
     @classmethod
-    def _is_json(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    def _is_json(cls, value: object) -> object:
         try:
             json.dumps(value, allow_nan=False)
-        except ValueError:
+        except (TypeError, ValueError):
             raise ValueError(
                 f"judge.request must be JSON, without NaN or infinity (found {value!r}): remove it"
             ) from None

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
+from dpo_core.campaign.round_metrics import RoundMetrics
 from reporting.compare.sides import CampaignComparison, Side
-from reporting.numbers import Row, base_number
+from reporting.numbers import base_number
 from reporting.plots.model import (
     DECIMAL,
     PERCENT,
@@ -116,5 +117,5 @@ def _reached(side: Side) -> Iterator[Point]:
             yield Point(kl.y, won.y, won.low, won.high, kl.low, kl.high, _label(row))
 
 
-def _label(row: Row) -> str:
+def _label(row: RoundMetrics) -> str:
     return f"round {round_label(row)}"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dpo_core.atomic import write_text
 from reporting.as_json import as_json as campaign_as_json
@@ -56,7 +56,7 @@ def render_page(comparison: CampaignComparison) -> str:
     )
 
 
-def _side_for_page(side: Side) -> Mapping[str, Any]:
+def _side_for_page(side: Side) -> Mapping[str, str]:
     return {
         "label": side.label,
         "state": side.summary.state,
@@ -65,7 +65,7 @@ def _side_for_page(side: Side) -> Mapping[str, Any]:
     }
 
 
-def as_json(comparison: CampaignComparison) -> dict[str, Any]:
+def as_json(comparison: CampaignComparison) -> dict[str, object]:
     """What `ratchet compare --json` prints. A missing number is null."""
     labels = [side.label for side in comparison.sides]
     return {
@@ -83,7 +83,7 @@ def as_json(comparison: CampaignComparison) -> dict[str, Any]:
     }
 
 
-def _side_as_json(side: Side) -> dict[str, Any]:
+def _side_as_json(side: Side) -> dict[str, object]:
     origin = side.origin
     return {
         "label": side.label,

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from itertools import combinations
 
 from reporting.compare.sides import CampaignComparison, Difference, Side, clip
-from reporting.numbers import number
 
 _SECTIONS = {
     "sampling": "sampled with different settings (section `sampling`)",
@@ -37,7 +36,7 @@ def _win_rate(side: Side) -> float | None:
     """Of the current policy; the base has one half against itself."""
     if not side.summary.rounds:
         return None
-    return number(side.incumbent_row, "win_rate_base") if side.incumbent else 0.5
+    return side.incumbent_row.number("win_rate_base") if side.incumbent else 0.5
 
 
 def _points(difference: Difference, label: str) -> str:

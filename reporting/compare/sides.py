@@ -4,21 +4,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 from dpo_core.campaign.artifacts import current_artifact
 from dpo_core.campaign.branching import Origin, read_origin
 from dpo_core.campaign.facts import find_incumbent
 from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.round_metrics import RoundMetrics
 from dpo_core.errors import BadInput
 from dpo_core.evaluation.intervals import Interval
 from dpo_core.evaluation.statistics import mean_interval
 from dpo_core.tables import read_rows
 from dpo_core.text import visible
+from dpo_core.training.results import BaseFacts
 from flows.config import CampaignConfig, read_stored
 from flows.config.shared import shared_config
 from flows.config.versions import flatten
-from reporting.numbers import MISSING, Row
+from reporting.numbers import MISSING
 from reporting.summary import CampaignSummary, read_summary
 
 Outcomes = Mapping[tuple[str, int], float]
@@ -42,21 +43,22 @@ class Side:
 
     label: str
     summary: CampaignSummary
-    settings: Mapping[str, Any]
+    settings: Mapping[str, str]
     base: str = ""
     incumbent: int = 0
     origin: Origin | None = None
     test_prompts: frozenset[str] = frozenset()
     outcomes: Outcomes = field(default_factory=dict)
-    answer_settings: Mapping[str, Any] = field(default_factory=dict)
+    answer_settings: Mapping[str, object] = field(default_factory=dict)
 
     @property
-    def incumbent_row(self) -> Row:
-        """The row of the incumbent; empty for the base."""
+    def incumbent_row(self) -> RoundMetrics:
+        """The metrics of the incumbent; none for the base."""
         return self.row(self.incumbent)
 
-    def row(self, number: int) -> Row:
-        return self.summary.row(number) or {}
+    def row(self, number: int) -> RoundMetrics:
+        """None is known of a round that has not finished."""
+        return self.summary.row(number) or RoundMetrics(round=number)
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class CampaignComparison:
     @property
     def numbers(self) -> range:
         """Numbers of the rounds that any campaign has finished."""
-        last = (int(row["round"]) for side in self.sides for row in side.summary.rounds)
+        last = (row.round for side in self.sides for row in side.summary.rounds)
         return range(1, max(last, default=0) + 1)
 
     def shared_rounds(self, first: Side, second: Side) -> int:
@@ -94,8 +96,8 @@ class CampaignComparison:
             return 0
         shared = 0
         for number in self.numbers:
-            policy = first.row(number).get("policy")
-            if policy is None or policy != second.row(number).get("policy"):
+            policy = first.row(number).policy
+            if policy is None or policy != second.row(number).policy:
                 break
             shared = number
         return shared
@@ -137,15 +139,13 @@ def compare_sides(sides: Sequence[Side]) -> CampaignComparison:
 def _side(root: Path, summary: CampaignSummary, alike: bool) -> Side:
     layout = Layout(root)
     config = read_stored(layout)
-    incumbent = find_incumbent(
-        layout, max((int(row["round"]) for row in summary.rounds), default=0)
-    )
+    incumbent = find_incumbent(layout, max((row.round for row in summary.rounds), default=0))
     base = current_artifact(layout, 0, "base")
     return Side(
         label=clip(f"{summary.name} ({root})" if alike else summary.name),
         summary=summary,
         settings=_settings(config),
-        base=base.entry.facts["policy"] if base is not None else "",
+        base=base.facts(BaseFacts).policy if base is not None else "",
         incumbent=incumbent,
         origin=read_origin(layout),
         test_prompts=frozenset(_test_prompts(layout)),
@@ -154,7 +154,7 @@ def _side(root: Path, summary: CampaignSummary, alike: bool) -> Side:
     )
 
 
-def _answer_settings(config: CampaignConfig) -> Mapping[str, Any]:
+def _answer_settings(config: CampaignConfig) -> Mapping[str, object]:
     sections = shared_config(config)
     return {name: sections[name] for name in ("sampling", "evaluation", "evaluation_judge")}
 

@@ -1,28 +1,29 @@
 """The tables of a comparison: one row per campaign, or one column per campaign round by round."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from dpo_core.campaign.round_metrics import RoundMetrics
 from reporting.cells import TableSection, cell, cell_with_error, cell_with_interval, count, percent
 from reporting.compare.sides import CampaignComparison, Side
-from reporting.numbers import MISSING, Row, number
+from reporting.numbers import MISSING
 
-Write = Callable[[Row, str], str]
+Write = Callable[[RoundMetrics, str], str]
 
 
-def _decimals(row: Row, name: str) -> str:
+def _decimals(row: RoundMetrics, name: str) -> str:
     return cell_with_interval(row, name, "{:.2f}".format)
 
 
-def _percents(row: Row, name: str) -> str:
+def _percents(row: RoundMetrics, name: str) -> str:
     return cell_with_interval(row, name, percent)
 
 
-def _controlled(row: Row, name: str) -> str:
+def _controlled(row: RoundMetrics, name: str) -> str:
     text = _percents(row, name)
-    return f"{text} extrapolated" if row.get(f"{name}_extrapolated") else text
+    return f"{text} extrapolated" if row.number(f"{name}_extrapolated") else text
 
 
-def _tokens(row: Row, name: str) -> str:
+def _tokens(row: RoundMetrics, name: str) -> str:
     return cell_with_interval(row, name, "{:.1f}".format)
 
 
@@ -97,7 +98,7 @@ def _rounds(comparison: CampaignComparison) -> Iterator[TableSection]:
     """One table per number: a row per round, a column per campaign."""
     for name, title, note, write in _BY_ROUND:
         known = any(
-            number(row, name) is not None for s in comparison.sides for row in s.summary.rounds
+            row.number(name) is not None for s in comparison.sides for row in s.summary.rounds
         )
         if known:
             rows = tuple(
@@ -118,9 +119,9 @@ def _round(comparison: CampaignComparison, number: int) -> str:
 
 def _costs(comparison: CampaignComparison) -> TableSection:
     totals = [_total(side) for side in comparison.sides]
-    shown = [name for name in _COSTS if any(number(total, name) for total in totals)]
+    shown = [name for name in _COSTS if any(total[name] for total in totals)]
     rows = tuple(
-        (side.label, *(cell(total, name, _COSTS[name][1]) for name in shown))
+        (side.label, *(cell(total[name], _COSTS[name][1]) for name in shown))
         for side, total in zip(comparison.sides, totals, strict=True)
     )
     note = "all finished rounds · shared rounds count in each campaign"
@@ -128,21 +129,21 @@ def _costs(comparison: CampaignComparison) -> TableSection:
     return TableSection("Cost", note, header, rows if shown else ())
 
 
-def _total(side: Side) -> Row:
+def _total(side: Side) -> dict[str, float | None]:
     """Sums over the rounds; None if no round has the number."""
-    rows = [{**row, "labels": _labels(row)} for row in side.summary.rounds]
-    columns = {name: [number(row, name) for row in rows] for name in _COSTS}
-    return {
-        name: sum(value for value in values if value is not None)
-        if any(value is not None for value in values)
-        else None
-        for name, values in columns.items()
-    }
+    rows = side.summary.rounds
+    sums = {name: _sum(row.number(name) for row in rows) for name in _COSTS}
+    return {**sums, "labels": _sum(map(_labels, rows))}
 
 
-def _labels(row: Row) -> float | None:
+def _sum(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def _labels(row: RoundMetrics) -> float | None:
     """Human answers in the round."""
-    answers = (row.get("labels") or {}).get("answers") or {}
+    answers = row.labels.answers if row.labels is not None else {}
     return float(sum(answers.values())) if answers else None
 
 

@@ -1,15 +1,16 @@
 """Plots of where time, tokens and money went."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
 
-from reporting.numbers import STEPS, Row, number, seconds_by_step
+from dpo_core.campaign.metric_fields import finite
+from dpo_core.campaign.round_metrics import RoundMetrics
+from reporting.numbers import STEPS, seconds_by_step
 from reporting.plots.model import COUNT, DECIMAL, SECONDS, Plot, stacked_series
 from reporting.summary import CampaignSummary
 
 
 def cost_plots(summary: CampaignSummary) -> Iterator[Plot]:
-    parts = (*STEPS, "other")
+    parts, currency = (*STEPS, "other"), summary.settings.currency or "money"
     yield Plot(
         "Time",
         "Wall seconds per round, by step; start: starting sampling and training processes.",
@@ -40,32 +41,28 @@ def cost_plots(summary: CampaignSummary) -> Iterator[Plot]:
             COUNT,
             ("tokens_in", "tokens_out"),
         ),
-        ("Money", "By step, at the prices in the config.", _currency(summary), DECIMAL, ("money",)),
+        (
+            "Money",
+            "By step, at the prices in the config.",
+            currency,
+            DECIMAL,
+            ("money",),
+        ),
     ):
         series = stacked_series(summary, _steps(summary), _summed(names))
         yield Plot(title, about, unit, form, series, mark="bar")
 
 
-def _summed(names: tuple[str, ...]) -> Any:
-    def sum_of(row: Row, step: str) -> float | None:
-        spent = by_step(row).get(step, {})
-        values = [value for name in names if (value := number(spent, name)) is not None]
+def _summed(names: tuple[str, ...]) -> Callable[[RoundMetrics, str], float | None]:
+    def sum_of(row: RoundMetrics, step: str) -> float | None:
+        cost = (row.cost_by_step or {}).get(step)
+        values = [
+            value for name in names if (value := finite(getattr(cost, name, None))) is not None
+        ]
         return sum(values) if values else None
 
     return sum_of
 
 
-def by_step(row: Row) -> Mapping[str, Mapping[str, Any]]:
-    """Cost of each step of the round; empty for rounds of older versions."""
-    cost = row.get("cost_by_step")
-    return cost if isinstance(cost, Mapping) else {}
-
-
 def _steps(summary: CampaignSummary) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(step for row in summary.rounds for step in by_step(row)))
-
-
-def _currency(summary: CampaignSummary) -> str:
-    prices = summary.settings.get("prices")
-    currency = prices.get("currency") if isinstance(prices, Mapping) else None
-    return str(currency) if currency else "money"
+    return tuple(dict.fromkeys(step for row in summary.rounds for step in row.cost_by_step or ()))

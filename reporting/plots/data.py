@@ -1,11 +1,12 @@
 """Plots of the data: agreement of judges and people, gains per label, data flow."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
+from dpo_core.campaign.metric_fields import finite
+from dpo_core.campaign.round_metrics import RoundMetrics
+from dpo_core.campaign.round_parts import Agreed
 from dpo_core.text import visible
 from reporting.label_gains import PER, label_gains
-from reporting.numbers import Row, number
 from reporting.plots.model import COUNT, DECIMAL, Plot, Point, Series, round_label
 from reporting.summary import CampaignSummary
 
@@ -56,21 +57,20 @@ def _gains(summary: CampaignSummary, what: str) -> tuple[Series, ...]:
 def _agreement(summary: CampaignSummary) -> tuple[Series, ...]:
     points_by_name: dict[str, list[Point]] = {}
     for row in summary.rounds:
-        for name, numbers in _agreements(row):
-            value = number(numbers, "value")
+        for name, agreed in _agreements(row):
+            value, low, high = map(finite, (agreed.value, agreed.low, agreed.high))
             if value is not None:
-                low, high = number(numbers, "low"), number(numbers, "high")
                 points_by_name.setdefault(name, []).append(
                     Point(round_label(row), value, low, high)
                 )
     return tuple(Series(visible(name), tuple(points)) for name, points in points_by_name.items())
 
 
-def _agreements(row: Row) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    agreement = row.get("agreement") or {}
-    yield from agreement.get("kappa", {}).items()
-    if agreement.get("alpha"):
-        yield "α among people", agreement["alpha"]
+def _agreements(row: RoundMetrics) -> Iterator[tuple[str, Agreed]]:
+    if row.agreement is not None:
+        yield from row.agreement.kappa.items()
+        if row.agreement.alpha is not None:
+            yield "α among people", row.agreement.alpha
 
 
 def flow_plots(summary: CampaignSummary) -> Iterator[Plot]:

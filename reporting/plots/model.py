@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from reporting.numbers import MISSING, Row, number_and_ends
+from dpo_core.campaign.round_metrics import RoundMetrics
+from reporting.numbers import MISSING
 from reporting.summary import CampaignSummary
 
 PERCENT, DECIMAL, SECONDS, COUNT = ".0%", ".3~g", ".1f", ",.0f"
@@ -112,17 +113,17 @@ def series_by_round(summary: CampaignSummary, names: Mapping[str, str]) -> tuple
     return tuple(series)
 
 
-def point(row: Row, name: str) -> Point | None:
-    value, low, high = number_and_ends(row, name)
+def point(row: RoundMetrics, name: str) -> Point | None:
+    value, low, high = row.interval(name)
     return None if value is None else Point(round_label(row), value, low, high)
 
 
-def round_label(row: Row) -> str:
-    return str(int(row["round"]))
+def round_label(row: RoundMetrics) -> str:
+    return str(row.round)
 
 
 def stacked_series(
-    summary: CampaignSummary, parts: Sequence[str], of: Callable[[Row, str], float | None]
+    summary: CampaignSummary, parts: Sequence[str], of: Callable[[RoundMetrics, str], float | None]
 ) -> tuple[Series, ...]:
     """One series per part that is not empty, for stacked bars."""
     series = []

@@ -1,10 +1,10 @@
 """Plots of quality: win rates, ratings, reward against KL, distance from the base."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
+from dpo_core.campaign.round_metrics import RoundMetrics
 from dpo_core.evaluation.comparison import kl_budget_nats
-from reporting.numbers import Row, base_number, number
+from reporting.numbers import base_number
 from reporting.plots.model import (
     DECIMAL,
     PERCENT,
@@ -62,7 +62,8 @@ def _extrapolated(summary: CampaignSummary) -> str:
         str(round_label(row))
         for row in summary.rounds
         if any(
-            row.get(f"lc_win_rate_{other}_extrapolated") for other in ("base", "previous", "gate")
+            row.number(f"lc_win_rate_{other}_extrapolated")
+            for other in ("base", "previous", "gate")
         )
     ]
     return (
@@ -76,8 +77,7 @@ def _judges_apart(summary: CampaignSummary) -> Plot:
     """Empty if one judge does both."""
     training, evaluation = "training_win_rate_base", "win_rate_base"
     apart = any(
-        (by_training := number(row, training)) is not None
-        and by_training != number(row, evaluation)
+        (by_training := row.number(training)) is not None and by_training != row.number(evaluation)
         for row in summary.rounds
     )
     names = {training: "training judge", evaluation: "evaluation judge"}
@@ -95,11 +95,11 @@ def _judges_apart(summary: CampaignSummary) -> Plot:
 
 def _ratings(summary: CampaignSummary) -> tuple[Series, ...]:
     """Ratings of all policies by the last round, or else each round's own rating of itself."""
-    last: Mapping[str, Any] = (summary.rounds[-1].get("ratings") or {}) if summary.rounds else {}
+    last = (summary.rounds[-1].ratings or {}) if summary.rounds else {}
     points = [
-        Point(name, rating["estimate"], rating.get("low"), rating.get("high"))
+        Point(name, rating.estimate, rating.low, rating.high)
         for name, rating in sorted(last.items(), key=lambda entry: int(entry[0]))
-        if name != "0" and number(rating, "estimate") is not None
+        if name != "0" and rating.estimate is not None
     ]
     return (
         (Series("policy", tuple(points)),)
@@ -110,7 +110,7 @@ def _ratings(summary: CampaignSummary) -> tuple[Series, ...]:
 
 def _frontier(summary: CampaignSummary) -> Plot:
     """Quality against KL: by score if there is one, else by win rate."""
-    scored = any(number(row, "score_mean") is not None for row in summary.rounds)
+    scored = any(row.score_mean is not None for row in summary.rounds)
     name = "score_mean" if scored else "win_rate_base"
     what = "Mean score of the judge" if scored else "Win rate against the base"
     points = [point for row in summary.rounds if (point := _reached(row, name)) is not None]
@@ -129,7 +129,7 @@ def _frontier(summary: CampaignSummary) -> Plot:
     )
 
 
-def _reached(row: Row, name: str) -> Point | None:
+def _reached(row: RoundMetrics, name: str) -> Point | None:
     reached, kl = point(row, name), point(row, "kl_base_nats")
     if reached is None or kl is None:
         return None
@@ -156,7 +156,7 @@ def _distances(summary: CampaignSummary) -> Mapping[str, str]:
     """Column → name of its series. Previous policy and reference share one line if they are the
     same in every round, because one line would hide the other."""
     names = {"kl_base_nats": "from base", "kl_previous_nats": "from previous"}
-    pairs = [(row.get("kl_reference_nats"), row.get("kl_previous_nats")) for row in summary.rounds]
+    pairs = [(row.kl_reference_nats, row.kl_previous_nats) for row in summary.rounds]
     if all(reference in (None, previous) for reference, previous in pairs):
         same = any(reference is not None for reference, _ in pairs)
         return {**names, "kl_previous_nats": "from previous = reference"} if same else names
@@ -165,8 +165,5 @@ def _distances(summary: CampaignSummary) -> Mapping[str, str]:
 
 def kl_budget(summary: CampaignSummary) -> float | None:
     """The `gate.kl_budget` in force, nats per completion; None if there is none."""
-    gate = summary.settings.get("gate")
-    budget = gate.get("kl_budget") if isinstance(gate, Mapping) else None
-    if budget != "auto" and not isinstance(budget, int | float):
-        return None
-    return kl_budget_nats(budget, base_number(summary, "length_mean"))
+    budget = summary.settings.kl_budget
+    return None if budget is None else kl_budget_nats(budget, base_number(summary, "length_mean"))

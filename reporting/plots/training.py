@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from statistics import NormalDist
 
-from reporting.numbers import confidence
 from reporting.plots.model import DECIMAL, PERCENT, Plot, Point, Series, series_by_round
 from reporting.read.curves import Ends, Mean
 from reporting.summary import CampaignSummary
@@ -58,7 +57,7 @@ def training_plots(summary: CampaignSummary) -> Iterator[Plot]:
 
 def _within(summary: CampaignSummary, name: str) -> tuple[Series, ...]:
     """One series per round; x runs from n − 1 to n in round n, however many steps it has."""
-    z = NormalDist().inv_cdf((1 + confidence(summary)) / 2)
+    z = NormalDist().inv_cdf((1 + summary.settings.confidence) / 2)
     series = []
     for curve in summary.details.curves:
         points = tuple(

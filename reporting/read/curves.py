@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -70,7 +69,7 @@ def _read(layout: Layout, number: int, bins: int) -> TrainingCurve | None:
         return None
     recorded = pq.read_schema(path).names
     wanted = [name for name in ("step", *COLUMNS, *COUNTED) if name in recorded]
-    rows = list(read_rows(path, wanted))
+    rows = [_numbers(row) for row in read_rows(path, wanted)]
     if not rows or "step" not in wanted:
         return None
     parts = list(batched(rows, -(-len(rows) // bins)))
@@ -80,25 +79,26 @@ def _read(layout: Layout, number: int, bins: int) -> TrainingCurve | None:
     return TrainingCurve(number, at, accuracy, margin)
 
 
-def _mean(name: str, part: Sequence[Mapping[str, Any]]) -> Mean | None:
+def _numbers(row: Mapping[str, float | None]) -> dict[str, float]:
+    """Without what was not measured."""
+    return {k: v for k, v in row.items() if isinstance(v, int | float) and math.isfinite(v)}
+
+
+def _mean(name: str, part: Sequence[Mapping[str, float]]) -> Mean | None:
     """Mean over neighbouring steps, weighted by their pairs."""
-    known = [row for row in part if _is_number(row.get(name))]
+    known = [row for row in part if name in row]
     if not known:
         return None
-    counted = all(_is_number(row.get("pairs")) and row["pairs"] > 0 for row in known)
+    counted = all(row.get("pairs", 0) > 0 for row in known)
     pairs = sum(int(row["pairs"]) for row in known) if counted else 0
 
-    def over(of: Callable[[Mapping[str, Any]], float]) -> float:
+    def over(of: Callable[[Mapping[str, float]], float]) -> float:
         return sum(of(row) * (row["pairs"] if counted else 1) for row in known) / (
             pairs or len(known)
         )
 
     value = over(lambda row: row[name])
-    if not all(_is_number(row.get(f"{name}_spread")) for row in known):
+    if not all(f"{name}_spread" in row for row in known):
         return Mean(value, pairs)
     squares = over(lambda row: row[f"{name}_spread"] ** 2 + (row[name] - value) ** 2)
     return Mean(value, pairs, math.sqrt(squares))
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)

@@ -2,7 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
 
 from dpo_core.campaign.artifacts import current_artifact
 from dpo_core.campaign.layout import Layout
@@ -44,38 +45,34 @@ def _round_rows(layout: Layout, number: int, limit: int) -> Iterator[SampleRow]:
         prompt = prompts.get(pair["prompt_id"])
         if prompt is not None and pair["a"] in answers and pair["b"] in answers:
             sides = tuple(
-                _side(answers[pair[side]], side, verdicts[pair["pair_id"]], number) for side in "ab"
+                _side(answers[pair[side]], side, verdicts[pair["pair_id"]]) for side in "ab"
             )
             yield SampleRow(prompt.shown(), sides, "training", pair["pair_id"], tags(prompt))
 
 
 def _answers(
-    layout: Layout, number: int, path: Any, wanted: set[str]
-) -> Mapping[str, tuple[Mapping[str, Any], tuple[float | None, str]]]:
-    """Completion id → (row, (score, reason))."""
+    layout: Layout, number: int, path: Path, wanted: set[str]
+) -> Mapping[str, SampledAnswer]:
+    """Completion id → answer, which the policy that the round started from has sampled."""
     scores = read_scores(current_artifact(layout, number, "scores"))
     columns = ["completion_id", "text", "finish_reason"]
     return {
-        row["completion_id"]: (row, scores.get(row["completion_id"], (None, "")))
+        key: SampledAnswer(number, row["text"], *scores.get(key, (None, "")), row["finish_reason"])
         for row in read_rows(path, columns)
-        if row["completion_id"] in wanted
+        if (key := row["completion_id"]) in wanted
     }
 
 
 def _side(
-    answer: tuple[Mapping[str, Any], tuple[float | None, str]],
-    side: str,
-    given: list[tuple[str | None, SourceVerdict]],
-    number: int,
+    answer: SampledAnswer, side: str, given: list[tuple[str | None, SourceVerdict]]
 ) -> SampledAnswer:
-    row, (score, reason) = answer
-    name = f"round {number}, answer {side.upper()}"
+    """The answer with what was said of it as side `a` or `b` of a pair."""
+    name = f"round {answer.round}, answer {side.upper()}"
     verdicts = tuple(
         SourceVerdict(source.source, _verdict_text(verdict, side), source.reason, source.person)
         for verdict, source in given
     )
-    # The policy that the round started from sampled it.
-    return SampledAnswer(number, row["text"], score, reason, row["finish_reason"], name, verdicts)
+    return replace(answer, name=name, verdicts=verdicts)
 
 
 def _verdict_text(verdict: str | None, side: str) -> str:
@@ -85,7 +82,7 @@ def _verdict_text(verdict: str | None, side: str) -> str:
 
 
 def _verdicts_by_pair(
-    layout: Layout, number: int, judgements: Any
+    layout: Layout, number: int, judgements: Path
 ) -> Mapping[str, list[tuple[str | None, SourceVerdict]]]:
     """Pair id → (verdict, its source), judges first."""
     verdicts: dict[str, list[tuple[str | None, SourceVerdict]]] = defaultdict(list)

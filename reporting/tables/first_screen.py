@@ -1,8 +1,8 @@
 """Two tables of the first screen: what rounds cost, and what casts doubt on their win rates."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
 
+from dpo_core.campaign.round_metrics import RoundMetrics
 from reporting.cells import (
     Column,
     TableSection,
@@ -19,7 +19,7 @@ from reporting.label_gains import (
     count_labels,
     label_gains,
 )
-from reporting.numbers import MISSING, Row, lowest_kappa, number
+from reporting.numbers import MISSING, lowest_kappa
 from reporting.summary import CampaignSummary
 
 
@@ -44,22 +44,22 @@ def cost_table(summary: CampaignSummary) -> TableSection:
     return table_by_round("At what price?", note, summary, columns, MISSING)
 
 
-def _scaled(name: str, by: float, form: str) -> Callable[[Row], str | None]:
-    def write(row: Row) -> str | None:
-        value = number(row, name)
+def _scaled(name: str, by: float, form: str) -> Callable[[RoundMetrics], str | None]:
+    def write(row: RoundMetrics) -> str | None:
+        value = row.number(name)
         return None if value is None else form.format(value / by)
 
     return write
 
 
-def _human_labels(row: Row) -> str | None:
+def _human_labels(row: RoundMetrics) -> str | None:
     count = count_human_labels(row)
     return None if count is None else f"{count:,}"
 
 
-def _gain(by_round: Mapping[int, LabelGains]) -> Callable[[Row], str | None]:
-    def write(row: Row) -> str | None:
-        gains = by_round.get(int(row["round"]))
+def _gain(by_round: Mapping[int, LabelGains]) -> Callable[[RoundMetrics], str | None]:
+    def write(row: RoundMetrics) -> str | None:
+        gains = by_round.get(row.round)
         return None if gains is None or gains.win_rate is None else _points(gains.win_rate)
 
     return write
@@ -76,15 +76,12 @@ def trust_table(summary: CampaignSummary) -> TableSection:
         ("LC wins vs base %", _controlled),
         ("decided %", _decided),
         ("κ with people", _kappa),
-        (
-            "forgotten",
-            _nested("forgotten", lambda f: f"{f.get('count', 0)} of {f.get('compared', 0)}"),
-        ),
-        ("slices worse", _nested("slices", lambda s: _count(s, "flagged"))),
-        ("suites failed", _nested("suites", lambda s: _count(s, "failed"))),
-        ("cycles", lambda row: str(len(row["cycles"])) if row.get("cycles") is not None else None),
-        ("overlap", _nested("overlap", lambda o: f"{o.get('prompts', 0)} of {o.get('of', 0)}")),
-        ("warnings", lambda row: str(len(row.get("warnings") or {}))),
+        ("forgotten", _forgotten),
+        ("slices worse", lambda row: _count(s.flagged for s in (row.slices or {}).values())),
+        ("suites failed", lambda row: _count(s.failed for s in (row.suites or {}).values())),
+        ("cycles", lambda row: str(len(row.cycles)) if row.cycles is not None else None),
+        ("overlap", _overlap),
+        ("warnings", lambda row: str(len(row.warnings or {}))),
     ]
     note = (
         "LC: length-controlled · decided: of the gate's comparisons · κ: lowest of the judges · "
@@ -94,37 +91,44 @@ def trust_table(summary: CampaignSummary) -> TableSection:
     return table_by_round("Can I trust it?", note, summary, columns, MISSING)
 
 
-def _interval(name: str) -> Callable[[Row], str | None]:
-    def write(row: Row) -> str | None:
-        return None if number(row, name) is None else cell_with_interval(row, name, percent)
+def _interval(name: str) -> Callable[[RoundMetrics], str | None]:
+    def write(row: RoundMetrics) -> str | None:
+        return None if row.number(name) is None else cell_with_interval(row, name, percent)
 
     return write
 
 
-def _controlled(row: Row) -> str | None:
+def _controlled(row: RoundMetrics) -> str | None:
     text = _interval("lc_win_rate_base")(row)
-    return f"{text} extrapolated" if text and row.get("lc_win_rate_base_extrapolated") else text
+    return f"{text} extrapolated" if text and row.lc_win_rate_base_extrapolated else text
 
 
-def _decided(row: Row) -> str | None:
+def _decided(row: RoundMetrics) -> str | None:
     """Share of the gate's comparisons; None if all were decided."""
-    counts = (row.get("decided") or {}).get("gate") or {}
-    total, decided = counts.get("comparisons") or 0, counts.get("decided") or 0
-    return percent(decided / total) if decided < total else None
+    counts = (row.decided or {}).get("gate")
+    if counts is None or counts.decided >= counts.comparisons:
+        return None
+    return percent(counts.decided / counts.comparisons)
 
 
-def _nested(name: str, write: Callable[[Mapping[str, Any]], str]) -> Callable[[Row], str | None]:
-    def write_cell(row: Row) -> str | None:
-        value = row.get(name)
-        return write(value) if isinstance(value, Mapping) and value else None
-
-    return write_cell
+def _forgotten(row: RoundMetrics) -> str | None:
+    lost = row.forgotten
+    return f"{lost.count} of {lost.compared}" if lost and lost.model_fields_set else None
 
 
-def _count(entries: Mapping[str, Any], name: str) -> str:
-    return f"{sum(bool(entry.get(name)) for entry in entries.values())} of {len(entries)}"
+def _overlap(row: RoundMetrics) -> str | None:
+    found = row.overlap
+    return (
+        f"{found.prompts} of {found.of}" if found is not None and found.model_fields_set else None
+    )
 
 
-def _kappa(row: Row) -> str | None:
+def _count(flags: Iterable[bool]) -> str | None:
+    """How many are set, of how many; None without any."""
+    given = list(flags)
+    return f"{sum(given)} of {len(given)}" if given else None
+
+
+def _kappa(row: RoundMetrics) -> str | None:
     lowest = lowest_kappa(row)
     return None if lowest is None else f"{lowest:.2f}"

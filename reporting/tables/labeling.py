@@ -2,14 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
+from dpo_core.campaign.metric_fields import finite
+from dpo_core.campaign.round_metrics import RoundMetrics
+from dpo_core.campaign.round_parts import Agreed, AgreementNumbers, Part
 from dpo_core.text import visible
 from reporting.cells import ColumnSpecs, TableSection, cell, count, headings, percent
-from reporting.numbers import Row
 from reporting.summary import CampaignSummary
 
-NamedNumbers = tuple[str, int, Mapping[str, Any]]
+NamedNumbers = tuple[str, int, Mapping[str, float]]
 """(name, round, numbers)."""
 
 
@@ -40,7 +41,7 @@ def _judges(summary: CampaignSummary) -> TableSection:
         "position: both orders prefer the same place · consistent: same verdict when asked again · "
         "longer: wins of the longer answer · slope: win rate gained per 100 tokens of length"
     )
-    return _by_name("Who judged", note, "judge", shown, _nested(summary, "judges"))
+    return _by_name("Who judged", note, "judge", shown, _collect(summary, lambda row: row.judges))
 
 
 def _calibration(summary: CampaignSummary) -> TableSection:
@@ -54,13 +55,14 @@ def _calibration(summary: CampaignSummary) -> TableSection:
         "shared pairs: of earlier rounds, judged by people too · error: expected calibration error "
         "of the judge's confidence, before and after fitting it to people's answers"
     )
-    numbers = _nested(summary, "calibration")
+    numbers = _collect(summary, lambda row: row.calibration)
     return _by_name("Calibration of the judges", note, "judge", shown, numbers)
 
 
 def _audit(summary: CampaignSummary) -> TableSection:
     shown: ColumnSpecs = (("count", "found", count), ("of", "of", count), ("share", "%", percent))
-    findings = (finding for finding in _nested(summary, "audit") if finding[2]["count"])
+    audit = _collect(summary, lambda row: row.audit)
+    findings = (finding for finding in audit if finding[2]["count"])
     note = "before training · a blocking finding stops the round: docs/audit.md"
     return _by_name("What the audit found", note, "finding", shown, findings)
 
@@ -80,8 +82,8 @@ def _requests(summary: CampaignSummary) -> TableSection:
         "gold, repeats: hidden items that measure annotator accuracy and consistency · blind: "
         "without a judge's verdict, review: with it as a suggestion"
     )
-    labels = ((f"round {row['round']}", row.get("labels") or {}) for row in summary.rounds)
-    rows = (((name,), numbers) for name, numbers in labels if numbers)
+    labels = ((row.round, _flat(row.labels)) for row in summary.rounds if row.labels is not None)
+    rows = (((f"round {number}",), numbers) for number, numbers in labels if numbers)
     return _table("How people were asked", note, ("people",), shown, rows)
 
 
@@ -96,7 +98,9 @@ def _people(summary: CampaignSummary) -> TableSection:
         ("shown_first_value", "prefers A %", percent),
     )
     note = "repeats same: same verdict on a repeated pair · prefers A: share of A among A and B"
-    return _by_name("Who labelled", note, "person", shown, _nested(summary, "annotators"))
+    return _by_name(
+        "Who labelled", note, "person", shown, _collect(summary, lambda row: row.annotators)
+    )
 
 
 def _agreement(summary: CampaignSummary) -> TableSection:
@@ -112,37 +116,37 @@ def _agreement(summary: CampaignSummary) -> TableSection:
         "κ, α: 1 perfect, 0 chance · with others: share of the others' votes that agree · on: "
         "number of pairs, for α of answers"
     )
-    numbers = _collect(summary, lambda row: _agreements(row.get("agreement") or {}))
+    numbers = [
+        (who, row.round, agreed)
+        for row in summary.rounds
+        for who, agreed in _agreements(row.agreement or AgreementNumbers()).items()
+    ]
+    numbers.sort(key=lambda entry: entry[:2])
     return _by_name("Do they agree?", note, "who", shown, numbers)
 
 
-def _agreements(agreement: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _agreements(agreement: AgreementNumbers) -> dict[str, dict[str, float]]:
     """Agreement by name: of each judge, of each person, and of all people together."""
-    by_name: dict[str, dict[str, Any]] = defaultdict(dict)
-    entries = [("all people", "alpha", agreement["alpha"])] if agreement else []
-    entries += [(judge, "kappa", value) for judge, value in agreement.get("kappa", {}).items()]
-    entries += [
-        (source, "share", value) for source, value in agreement.get("with_others", {}).items()
+    by_name: dict[str, dict[str, float]] = defaultdict(dict)
+    entries = [
+        ("all people", "alpha", agreement.alpha or Agreed()),
+        *((judge, "kappa", agreed) for judge, agreed in agreement.kappa.items()),
+        *((source, "share", agreed) for source, agreed in agreement.with_others.items()),
     ]
-    for who, name, value in entries:
-        if value["value"] is not None:
-            by_name[who] |= {name: value["value"], f"{name}_n": value["n"]}
+    for who, name, agreed in entries:
+        if agreed.value is not None:
+            by_name[who] |= {name: agreed.value, f"{name}_n": agreed.n or 0}
     return by_name
 
 
-def _nested(summary: CampaignSummary, name: str) -> list[NamedNumbers]:
-    """Numbers of a column that maps names to numbers."""
-    return _collect(summary, lambda row: row.get(name) or {})
-
-
 def _collect(
-    summary: CampaignSummary, read: Callable[[Row], Mapping[str, Mapping[str, Any]]]
+    summary: CampaignSummary, read: Callable[[RoundMetrics], Mapping[str, Part] | None]
 ) -> list[NamedNumbers]:
     """Numbers of each name in each round, by name and then by round."""
     collected = [
-        (who, int(row["round"]), numbers)
+        (who, row.round, _flat(numbers))
         for row in summary.rounds
-        for who, numbers in read(row).items()
+        for who, numbers in (read(row) or {}).items()
     ]
     return sorted(collected, key=lambda entry: entry[:2])
 
@@ -160,33 +164,34 @@ def _table(
     note: str,
     names: tuple[str, ...],
     shown: ColumnSpecs,
-    entries: Iterable[tuple[tuple[str, ...], Mapping[str, Any]]],
+    entries: Iterable[tuple[tuple[str, ...], Mapping[str, float]]],
 ) -> TableSection:
     """Rows of names and numbers, without empty columns."""
-    rows = [(named, _flat(numbers)) for named, numbers in entries]
+    rows = list(entries)
     some = _filled_columns(shown, [numbers for _, numbers in rows])
     lines = tuple(
-        (*named, *(cell(numbers, key, write) for key, _, write in some)) for named, numbers in rows
+        (*named, *(cell(finite(numbers.get(key)), write) for key, _, write in some))
+        for named, numbers in rows
     )
     return TableSection(title, note, (*names, *headings(some)), lines)
 
 
-def _flat(numbers: Mapping[str, Any]) -> dict[str, Any]:
+def _flat(part: Part) -> dict[str, float]:
     """{"gold": {"value": 1}} as {"gold_value": 1}."""
-    flat: dict[str, Any] = {}
-    for name, value in numbers.items():
+    flat: dict[str, object] = {}
+    for name, value in part.model_dump(exclude_unset=True).items():
         if not isinstance(value, Mapping):
             flat[name] = value
         elif value.get("value", 0) is not None:  # skip the count of a share of nothing
             flat |= {f"{name}_{inner}": number for inner, number in value.items()}
-    return flat
+    return {name: value for name, value in flat.items() if isinstance(value, int | float)}
 
 
-def _filled_columns(shown: ColumnSpecs, rows: Sequence[Mapping[str, Any]]) -> ColumnSpecs:
+def _filled_columns(shown: ColumnSpecs, rows: Sequence[Mapping[str, float]]) -> ColumnSpecs:
     """The columns that are not empty; money only if some was spent."""
     return [
         spec
         for spec in shown
-        if any(row.get(spec[0]) is not None for row in rows)
-        and (spec[0] != "money" or any(row["money"] for row in rows))
+        if any(spec[0] in row for row in rows)
+        and (spec[0] != "money" or any(row.get("money") for row in rows))
     ]

@@ -26,7 +26,7 @@ from benchmarks.real.results import (
     write_result,
 )
 from benchmarks.real.trl_side import rewards_of
-from dpo_core.campaign.facts import read_round_row
+from dpo_core.campaign.facts import read_round_metrics
 from dpo_core.campaign.layout import Layout
 from dpo_core.evaluation.intervals import Interval
 from dpo_core.records import Completion, Score
@@ -332,7 +332,7 @@ def test_trl_is_rewarded_by_the_recipes_rule() -> None:
 @pytest.fixture(scope="module")
 def campaign(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
     root = made_once(tmp_path_factory, "finished", finish) / "campaign"
-    rows = [found for n in (1, 2) if (found := read_round_row(Layout(root), n))]
+    rows = [row.given() for n in (1, 2) if (row := read_round_metrics(Layout(root), n))]
     return Campaign(root, rows)
 
 

@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
+from dpo_core.campaign.current import StopReason
+from dpo_core.campaign.round_metrics import RoundMetrics
+from dpo_core.campaign.round_parts import CampaignCost
 from dpo_core.text import printed_json
 from reporting.as_json import VERSION, as_json, schema
 
@@ -49,7 +52,8 @@ def test_pages_are_those_of_the_code() -> None:
 
 
 def test_what_is_printed_is_what_the_schema_says(demo: Any) -> None:
-    told = replace(demo, stopped={"rule": "plateau", "sentence": "nothing gained"}, cost={"a": 1})
+    stopped = StopReason("plateau", "nothing gained")
+    told = replace(demo, stopped=stopped, cost=CampaignCost(money=1.0))
     printed = json.loads(printed_json(as_json(told)))
     check(printed)
     check(json.loads(printed_json(as_json(replace(demo, rounds=(), base={})))))
@@ -66,7 +70,8 @@ def test_what_is_printed_is_what_the_schema_says(demo: Any) -> None:
 
 
 def test_numbers_that_are_none_and_nested_ones_are_null(demo: Any) -> None:
-    row = {**demo.rounds[0], "loss": math.nan, "slices": {"a=b": {"low": math.inf}}}
+    given = {**demo.rounds[0].given(), "loss": math.nan, "slices": {"a=b": {"low": math.inf}}}
+    row = RoundMetrics.model_validate(given)
     [printed] = json.loads(printed_json(as_json(replace(demo, rounds=(row,)))))["rounds"]
     assert printed["loss"] is None and printed["slices"] == {"a=b": {"low": None}}
 

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from dpo_core.campaign.round_metrics import RoundMetrics
 from reporting.read.samples import SampledAnswer, SampleRow
 from reporting.summary import CampaignSummary
 
@@ -79,6 +80,11 @@ def metrics(round_: int, base: float, previous: float, gate: float, kl: float) -
     }
 
 
+def measured(*numbers: Any, **columns: Any) -> RoundMetrics:
+    """The metrics of a round with these numbers, but for `columns`."""
+    return RoundMetrics.model_validate({**metrics(*numbers), **columns})
+
+
 def _sample(index: int, rounds: int) -> SampleRow:
     harm = HOSTILE[index] if index < len(HOSTILE) else ""
     answers = tuple(
@@ -97,9 +103,9 @@ def _sample(index: int, rounds: int) -> SampleRow:
 
 def demo() -> CampaignSummary:
     rounds = (
-        metrics(1, 0.634, 0.634, 0.641, 0.18),
-        metrics(2, 0.712, 0.583, 0.579, 0.37),
-        metrics(3, 0.781, 0.571, 0.566, 0.61),
+        measured(1, 0.634, 0.634, 0.641, 0.18),
+        measured(2, 0.712, 0.583, 0.579, 0.37),
+        measured(3, 0.781, 0.571, 0.566, 0.61),
     )
     return CampaignSummary(
         name="demo-cpu",

@@ -213,9 +213,10 @@ def test_promoted_policy_is_where_the_next_round_starts(finished: Campaign) -> N
         assert row["promoted"] == (row["win_rate_gate"] > 0.5)
     assert second["previous_policy"] == (first["policy"] if first["promoted"] else base)
     last = second if second["promoted"] else first
-    promoted = read_current(finished.layout)["promoted"]
-    assert promoted["policy"] == (last["policy"] if last["promoted"] else base)
-    assert policy_id(finished.layout.root / promoted["path"]) == promoted["policy"]
+    promoted = read_current(finished.layout).promoted
+    assert promoted is not None
+    assert promoted.policy == (last["policy"] if last["promoted"] else base)
+    assert policy_id(finished.layout.root / promoted.path) == promoted.policy
 
 
 def test_running_it_again_skips_everything(copy: Campaign) -> None:
@@ -329,9 +330,9 @@ def test_a_loss_that_is_not_finite_stops_the_round_and_keeps_the_promoted_policy
     assert "of optimiser step 2 is not finite (learning rate 1e+30; pairs" in done.stderr
     assert "Lower training.learning_rate" in done.stderr and "Traceback" not in done.stderr
     # Round 1 starts from the base, which stays what it was and stays promoted.
-    promoted = read_current(copy.layout)["promoted"]
-    assert promoted["round"] == 0
-    assert policy_id(copy.layout.root / promoted["path"]) == promoted["policy"]
+    promoted = read_current(copy.layout).promoted
+    assert promoted is not None and promoted.round == 0
+    assert policy_id(copy.layout.root / promoted.path) == promoted.policy
     assert made_anew(copy) == []
     found = {n: policy_id(copy.artifact(n, "training").path("policy")) for n in (1, 2)}
     assert found == policies
@@ -353,7 +354,7 @@ def test_a_judge_that_loses_keeps_the_base_and_round_two_starts_from_it(copy: Ca
     first, second = pd.read_parquet(copy.layout.metrics).to_dict("records")
     assert first["win_rate_gate"] < 0.5 and not first["promoted"]
     assert first["policy"] != second["previous_policy"] == base
-    assert read_current(copy.layout)["promoted"]["round"] == (2 if second["promoted"] else 0)
+    assert read_current(copy.layout).promoted.round == (2 if second["promoted"] else 0)
     # Its weights are of no use any more, and nothing needs them again.
     last = (*moved_far, "--set", "keep_policies.last=1")
     assert made_anew(copy, *last) == [(1, "prune")]

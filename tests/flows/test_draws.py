@@ -106,8 +106,8 @@ def test_prompts_are_drawn_until_enough_pairs_are_there(play: Play, tmp_path: Pa
     assert count_rows(drawn.completions.path("completions.parquet")) == 4 * facts["drawn"]
     entries = [made.entry for made in (*parts.values(), *drawn.artifacts())]
     cost = campaign_cost(entries, validate(CONFIG, "test").prices)
-    assert cost["tokens_out"] == facts["sampled_tokens"]
-    assert set(cost["cost_by_step"]) == {"prompts", "completions", "scores"}
+    assert cost.tokens_out == facts["sampled_tokens"]
+    assert set(cost.cost_by_step) == {"prompts", "completions", "scores"}
     for made in drawn.artifacts():
         assert made.entry.came_in == made.entry.kept + sum(made.entry.dropped.values())
 

@@ -72,7 +72,7 @@ def test_round_one_trains_exactly_the_imported_pairs(finished: Campaign, warm: C
 
 
 def test_nothing_is_sampled_for_it_and_round_two_goes_on_as_always(warm: Campaign) -> None:
-    rounds = read_current(warm.layout)["rounds"]
+    rounds = read_current(warm.layout).rounds
     after = ["audit", "training", "answers", "answer_scores", "answer_logps", "evaluation", "gate"]
     assert list(rounds["01"]) == ["imported", *after]
     assert list(rounds["02"])[:2] == ["prompts", "completions"]

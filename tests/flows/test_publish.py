@@ -19,6 +19,7 @@ from markdown_it import MarkdownIt
 from small_campaign import ROOT
 from written_campaign import Written
 
+from dpo_core.campaign.current import PromotedPolicy
 from dpo_core.errors import ArtifactCorrupted, BadInput, RatchetError
 from flows.operations.publish import CARD, goes_to_hub, prepare, publish
 from tests import typed
@@ -39,7 +40,7 @@ def campaign(tmp_path: Path) -> Written:
     written = Written(tmp_path / "c", rounds=3)
     written.round(1, labels_by_source={"rule:my:rule": 40, "human:ann": 5, "human:bob": 2})
     written.round(2, promoted=False, decision="kept the previous policy: it lost")
-    promoted = {"round": 1, "policy": f"{1:064x}", "path": "rounds/01"}
+    promoted = PromotedPolicy(1, f"{1:064x}", "rounds/01")
     written.store.remember("promoted", promoted)
     return written
 

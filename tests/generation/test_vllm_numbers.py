@@ -44,9 +44,8 @@ class Sampler:
             policy=policy,
             config=self.config,
             policy_id=policy.name,
-            prompts=prompts,
+            source=prompts,
             out=out,
-            shards=self.folder / "shards",
             samples_per_prompt=SAMPLES,
             seed=SEED,
         )
@@ -56,7 +55,7 @@ class Sampler:
     def logps(self, policy: Path, completions: Path) -> dict[str, float]:
         out = self.folder / "logps.parquet"
         self.child.carry_out(
-            ScoreJob(policy=policy, config=self.config, completions=completions, out=out)
+            ScoreJob(policy=policy, config=self.config, source=completions, out=out)
         )
         return {row["completion_id"]: row["logp"] for row in read_rows(out)}
 
@@ -68,9 +67,7 @@ class Sampler:
             for n, (p, c) in asked.items()
         )
         write_rows(continuations, rows, CONTINUATIONS)
-        job = ContinuationsJob(
-            policy=policy, config=self.config, continuations=continuations, out=out
-        )
+        job = ContinuationsJob(policy=policy, config=self.config, source=continuations, out=out)
         self.child.carry_out(job)
         return {row["continuation_id"]: row for row in read_rows(out)}
 

@@ -7,11 +7,12 @@ from typing import Any
 from demo_summary import HOSTILE, demo, metrics
 
 from dpo_core.campaign.ledger import Entry
+from dpo_core.campaign.round_metrics import RoundMetrics
 from flows.config.versions import ConfigInForce
 from reporting.read.curves import Mean, TrainingCurve
 from reporting.read.details import Details, data_flow
 from reporting.read.samples import SampledAnswer, SampleRow, SourceVerdict
-from reporting.summary import CampaignSummary
+from reporting.summary import CampaignSummary, ShownSettings
 
 ROUNDS = 50
 PEOPLE_FROM = 20
@@ -216,9 +217,9 @@ def long_campaign(prompts: int = 5_000, rounds: int = ROUNDS) -> CampaignSummary
         demo(),
         name="long",
         rounds_planned=rounds,
-        rounds=tuple(row(n) for n in range(1, rounds + 1)),
+        rounds=tuple(RoundMetrics.model_validate(row(n)) for n in range(1, rounds + 1)),
         samples=(*(sample(k, rounds) for k in range(prompts)), *(pair(k) for k in range(100))),
-        settings={"gate": {"kl_budget": 8.0}, "prices": {"currency": "EUR"}},
+        settings=ShownSettings(kl_budget=8.0, currency="EUR"),
         details=Details(
             curves=tuple(_curve(n) for n in range(1, rounds + 1)),
             flow=data_flow(steps),

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from dpo_core.campaign.gate_record import GateRecord, PersonsDecision
+from dpo_core.campaign.round_metrics import RoundMetrics
 from reporting.certification import (
     certification_sentences,
     certification_status,
@@ -11,7 +13,9 @@ from reporting.sentences import verdict
 from reporting.summary import CampaignSummary
 
 
-def row(number: int, promoted: bool = True, **certificate: Any) -> dict[str, Any]:
+def row(
+    number: int, promoted: bool = True, answer: PersonsDecision | None = None, **certificate: Any
+) -> RoundMetrics:
     told = {
         "certified": True,
         "false_promotions": 0.05,
@@ -22,10 +26,11 @@ def row(number: int, promoted: bool = True, **certificate: Any) -> dict[str, Any
         "pool": 1211,
         **certificate,
     }
-    return {"round": number, "promoted": promoted, "gate": {"certificate": told}}
+    gate = GateRecord(certificate=told, answer=answer)
+    return RoundMetrics(round=number, promoted=promoted, gate=gate)
 
 
-def summary(*rows: dict[str, Any]) -> CampaignSummary:
+def summary(*rows: RoundMetrics) -> CampaignSummary:
     return CampaignSummary("c", "campaigns/c", "stopped", 4, rows)
 
 
@@ -37,8 +42,8 @@ def test_the_claim_names_the_promoted_rounds_and_what_was_used() -> None:
     )
     told = certification_summary(found)
     assert told is not None
-    assert (told["decisions"], told["planned"], told["prompts_used"]) == (3, 4, 768)
-    assert [each["rests_on"] for each in told["rounds"]] == ["certified"] * 3
+    assert (told.decisions, told.planned, told.prompts_used) == (3, 4, 768)
+    assert [each.rests_on for each in told.rounds] == ["certified"] * 3
     [said] = certification_sentences(summary(row(1, promoted=False)))
     assert said.startswith("Certified, but no round was promoted so far (1 of 4 planned decisions")
     [said] = certification_sentences(summary(row(1)))
@@ -46,9 +51,9 @@ def test_the_claim_names_the_promoted_rounds_and_what_was_used() -> None:
 
 
 def test_it_says_where_prompts_ran_out_and_what_a_person_promoted() -> None:
-    asked = row(2)
-    asked["gate"]["answer"] = {"promote": True, "by": "anna"}
-    found = summary(row(1), asked, row(3, certified=False), {"round": 4, "promoted": True})
+    asked = row(2, answer=PersonsDecision(True, "", "anna", ""))
+    uncertified = RoundMetrics(round=4, promoted=True)
+    found = summary(row(1), asked, row(3, certified=False), uncertified)
     first, left, person, before = certification_sentences(found)
     assert "the probability that round 1 was promoted without being better is at most 5%" in first
     assert left.startswith("Not certified from round 3 on: too few of 1,211 gate prompts are unu")
@@ -79,5 +84,5 @@ def test_a_test_on_the_gate_set_is_named_as_the_weaker_claim_that_it_is() -> Non
 
 
 def test_a_campaign_without_certificates_says_nothing_of_them() -> None:
-    assert certification_summary(summary({"round": 1, "promoted": True})) is None
+    assert certification_summary(summary(RoundMetrics(round=1, promoted=True))) is None
     assert certification_sentences(summary()) == ()

@@ -3,7 +3,7 @@
 from dataclasses import asdict, replace
 from typing import Any
 
-from demo_summary import demo, metrics
+from demo_summary import demo, measured
 
 from dpo_core.records import Completion, Judgement, Pair, Prompt
 from labeling.aggregation.agreement import Alpha, Kappa, Rate, RoundAgreement
@@ -28,7 +28,7 @@ def judged() -> Any:
 
 
 def told(**columns: Any) -> CampaignSummary:
-    return replace(demo(), rounds=({**metrics(1, 0.6, 0.6, 0.6, 0.2), **columns},))
+    return replace(demo(), rounds=(measured(1, 0.6, 0.6, 0.6, 0.2, **columns),))
 
 
 def table(summary: CampaignSummary, title: str) -> list[dict[str, str]]:

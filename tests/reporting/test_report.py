@@ -11,9 +11,10 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
-from demo_summary import HOSTILE, demo, metrics
+from demo_summary import HOSTILE, demo, measured
 
 from dpo_core.campaign.retractions import Retraction
+from dpo_core.campaign.round_metrics import RoundMetrics
 from reporting.page import embed_json
 from reporting.plots import plots
 from reporting.report import render_report
@@ -129,18 +130,18 @@ def test_plots_carry_the_rounds_and_the_base() -> None:
     assert drawn.keys() >= {"Loss", "Reward accuracy", "Margin", "Time"}
     rates = drawn["Win rate"].series[0].points
     row = demo().rounds[2]
-    assert (rates[2].x, rates[2].y) == ("3", row["win_rate_base"])
-    assert (rates[2].low, rates[2].high) == (row["win_rate_base_low"], row["win_rate_base_high"])
+    assert (rates[2].x, rates[2].y) == ("3", row.win_rate_base)
+    assert (rates[2].low, rates[2].high) == (row.win_rate_base_low, row.win_rate_base_high)
     accepted = drawn["Accepted"]
     assert accepted.level == 0.951
     assert [point.x for point in accepted.series[0].points] == ["base", "1", "2", "3"]
     # Stacked, the steps and the rest make up the whole round.
     first = sum(point.y for _, point in drawn["Time"].points() if point.x == "1")
-    assert math.isclose(first, demo().rounds[0]["seconds_round"])
+    assert math.isclose(first, demo().rounds[0].seconds_round or 0)
 
 
 def test_missing_numbers_are_left_out() -> None:
-    row = {"round": 1, "promoted": False, "loss": math.nan, "win_rate_base": None}
+    row = RoundMetrics(round=1, promoted=False, loss=math.nan, win_rate_base=None)
     bare = replace(demo(), rounds=(row,), base={}, samples=(), config_yaml="")
     assert plots(bare) == ()
     page = _Page(render_report(bare))
@@ -156,10 +157,8 @@ def test_campaign_that_has_just_begun() -> None:
 
 
 def test_hostile_names_stay_names() -> None:
-    row = metrics(1, 0.7, 0.7, 0.7, 0.4) | {
-        "dropped": {HOSTILE[0]: 1},
-        f"measure_{HOSTILE[0]}": 0.5,
-    }
+    hostile = {"dropped": {HOSTILE[0]: 1}, f"measure_{HOSTILE[0]}": 0.5}
+    row = measured(1, 0.7, 0.7, 0.7, 0.4, **hostile)
     tags = [tag for tag, _ in _Page(render_report(replace(demo(), rounds=(row,)))).tags]
     assert tags.count("script") == 4
 

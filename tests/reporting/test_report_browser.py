@@ -10,6 +10,7 @@ import pytest
 from demo_summary import demo
 from playwright.sync_api import expect
 
+from dpo_core.campaign.round_metrics import RoundMetrics
 from reporting.plots import plots
 from reporting.plots.model import alt_text
 from reporting.report import render_report
@@ -159,7 +160,10 @@ def test_rounds_of_an_older_version_are_drawn_without_complaint(
     browser: "Browser", tmp_path: Path
 ) -> None:
     ends = re.compile("_(low|high|se)$")
-    rounds = [{k: v for k, v in row.items() if not ends.search(k)} for row in demo().rounds]
+    given = [row.given().items() for row in demo().rounds]
+    rounds = [
+        RoundMetrics.model_validate({k: v for k, v in row if not ends.search(k)}) for row in given
+    ]
     path = tmp_path / "report.html"
     path.write_text(render_report(replace(demo(), rounds=tuple(rounds), samples=())), "utf-8")
     page = browser.new_page()

@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import pytest
 import yaml
-from demo_summary import demo, metrics
+from demo_summary import demo, measured
 from small_campaign import Campaign
 
 from dpo_core.campaign.facts import valid_entries
 from dpo_core.campaign.ledger import Entry
+from dpo_core.campaign.round_metrics import RoundMetrics
 from dpo_core.tables import read_rows
 from flows.config import validate
 from flows.config.versions import read_configs
@@ -17,7 +18,6 @@ from flows.run import adopt_config
 from reporting.at_a_glance import at_a_glance
 from reporting.label_gains import label_gains
 from reporting.lineage import lineage
-from reporting.numbers import Row
 from reporting.plots import plots
 from reporting.read.curves import Mean
 from reporting.read.details import data_flow
@@ -27,7 +27,7 @@ from reporting.sentences import gate_checks, gate_reasons, verdict
 from reporting.summary import CampaignSummary, read_summary
 
 
-def _with(*rounds: Row) -> CampaignSummary:
+def _with(*rounds: RoundMetrics) -> CampaignSummary:
     return replace(demo(), rounds=rounds)
 
 
@@ -125,12 +125,9 @@ def test_each_round_knows_the_config_it_was_made_under(copy: Campaign) -> None:
 
 def test_what_labels_bought() -> None:
     """60 % against the previous policy with 200 labels: 10 points / 2 = 5 points per hundred."""
-    row = {
-        **metrics(1, 0.6, 0.6, 0.6, 0.2),
-        "labels_by_source": {"rule:x": 150, "human:ann": 50},
-        "score_mean": 0.221,
-        "score_mean_base": 0.021,
-    }
+    labels = {"rule:x": 150, "human:ann": 50}
+    score = {"score_mean": 0.221, "score_mean_base": 0.021}
+    row = measured(1, 0.6, 0.6, 0.6, 0.2, labels_by_source=labels, **score)
     summary = replace(_with(row), base={"score_mean": 0.021})
     [one] = label_gains(summary)
     assert one.labels == 200 and one.win_rate is not None and one.score is not None
@@ -139,7 +136,7 @@ def test_what_labels_bought() -> None:
     assert one.score.estimate == pytest.approx(0.1)
     [plot] = [plot for plot in plots(summary) if plot.title == "Gain per 100 labels: wins"]
     assert plot.series[0].points[0].y == pytest.approx(0.05)
-    assert label_gains(_with(metrics(1, 0.6, 0.6, 0.6, 0.2))) == ()  # no labels, nothing bought
+    assert label_gains(_with(measured(1, 0.6, 0.6, 0.6, 0.2))) == ()  # no labels, nothing bought
 
 
 def test_verdict_is_one_sentence_and_the_gate_says_why() -> None:
@@ -153,7 +150,7 @@ def test_verdict_is_one_sentence_and_the_gate_says_why() -> None:
         "changes": ["training.beta=0.2"],
         "answer": {"promote": False, "by": "ann\x1b", "reason": "too long", "at": ""},
     }
-    row = {**metrics(2, 0.7, 0.48, 0.49, 0.4), "gate": gate}
+    row = measured(2, 0.7, 0.48, 0.49, 0.4, gate=gate)
     said = verdict(row)
     assert said.startswith(
         "Not promoted, rolled back: win rate 49% (95% CI 45–53) vs. the previous"
@@ -170,15 +167,15 @@ def test_verdict_is_one_sentence_and_the_gate_says_why() -> None:
 
 
 def test_first_screen_says_better_price_and_trust() -> None:
-    row = {
-        **metrics(1, 0.7, 0.7, 0.7, 0.4),
-        "lc_win_rate_base": 0.6,
-        "cpu_seconds": 5400.0,
-        "labels_by_source": {"human:ann": 20, "rule:x": 80},
-        "suites": {"sums": {"failed": True}},
-        "cycles": [[3, 2, 1]],
-        "agreement": {"kappa": {"rule:x": {"value": 0.3, "n": 20}}},
-    }
+    row = measured(
+        *(1, 0.7, 0.7, 0.7, 0.4),
+        lc_win_rate_base=0.6,
+        cpu_seconds=5400.0,
+        labels_by_source={"human:ann": 20, "rule:x": 80},
+        suites={"sums": {"failed": True}},
+        cycles=[[3, 2, 1]],
+        agreement={"kappa": {"rule:x": {"value": 0.3, "n": 20}}},
+    )
     told = dict(at_a_glance(_with(row)))
     assert told["Better?"].startswith(
         "Win rate vs. base: 70% (95% CI 66–74); length-controlled 60%."
@@ -204,7 +201,7 @@ def test_prompts_that_stay_in_the_pool_are_not_lost() -> None:
         Entry(1, "pairs", "f", came_in=4, kept=3, dropped={"truncated": 1}),
         Entry(1, "gate", "f"),
     ]
-    summary = _with(metrics(1, 0.6, 0.6, 0.6, 0.2))
+    summary = _with(measured(1, 0.6, 0.6, 0.6, 0.2))
     summary = replace(summary, details=replace(summary.details, flow=data_flow(steps)))
     assert [(one.stage, one.stay) for one in summary.details.flow] == [
         ("prompts", True),
@@ -240,17 +237,17 @@ def test_intervals_within_a_round_are_those_of_its_pairs() -> None:
 
 def test_previous_policy_and_reference_are_one_line_where_they_are_the_same() -> None:
     def names(reference: float) -> list[str]:
-        row = metrics(1, 0.6, 0.6, 0.6, 0.2) | {"kl_reference_nats": reference}
+        row = measured(1, 0.6, 0.6, 0.6, 0.2, kl_reference_nats=reference)
         plot = next(one for one in plots(_with(row)) if one.title == "Distance travelled")
         return [series.name for series in plot.series]
 
-    same = metrics(1, 0.6, 0.6, 0.6, 0.2)["kl_previous_nats"]
+    same = float(measured(1, 0.6, 0.6, 0.6, 0.2).kl_previous_nats or 0)
     assert names(same) == ["from base", "from previous = reference"]
     assert names(same + 0.1) == ["from base", "from previous", "from reference"]
 
 
 def test_labels_that_an_older_version_did_not_count_are_not_said_to_be_none() -> None:
-    row = metrics(1, 0.6, 0.6, 0.6, 0.2)
-    assert "labels" not in at_a_glance(_with(row))[1][1]
-    counted = row | {"labels_by_source": {"rule:x": 40, "human:ann": 2}}
+    numbers = (1, 0.6, 0.6, 0.6, 0.2)
+    assert "labels" not in at_a_glance(_with(measured(*numbers)))[1][1]
+    counted = measured(*numbers, labels_by_source={"rule:x": 40, "human:ann": 2})
     assert "42 labels (2 human)" in at_a_glance(_with(counted))[1][1]

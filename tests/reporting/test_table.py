@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from demo_summary import demo, metrics
+from demo_summary import demo, measured, metrics
 from rich.console import Console
 
 from dpo_core.campaign.metric_columns import COLUMNS
 from dpo_core.campaign.retractions import Retraction
 from dpo_core.campaign.rollbacks import Rollback
+from dpo_core.campaign.round_metrics import RoundMetrics
 from dpo_core.text import printed_json, visible
 from reporting.as_json import as_json
 from reporting.at_a_glance import at_a_glance
@@ -22,7 +23,7 @@ from reporting.summary import CampaignSummary
 from reporting.terminal import render_table
 
 
-def _with(*rounds: dict[str, object]) -> CampaignSummary:
+def _with(*rounds: RoundMetrics) -> CampaignSummary:
     return replace(demo(), rounds=rounds)
 
 
@@ -45,11 +46,11 @@ def test_the_first_screen_names_how_to_see_the_rest() -> None:
 def test_headline_names_the_last_promoted_round_with_its_numbers() -> None:
     summary = demo()
     row = summary.rounds[-1]
-    low, high = 100 * row["win_rate_base_low"], 100 * row["win_rate_base_high"]
+    rate, low, high = (100 * (value or 0) for value in row.interval("win_rate_base"))
     assert headline(summary) == (
-        f"Round 3 beats the base with a win rate of {100 * row['win_rate_base']:.0f}% "
-        f"(95% CI {low:.0f}–{high:.0f}) on {row['test_prompts']} held-out prompts; "
-        f"KL to base {row['kl_base_nats']:.2f} nats."
+        f"Round 3 beats the base with a win rate of {rate:.0f}% "
+        f"(95% CI {low:.0f}–{high:.0f}) on {row.test_prompts} held-out prompts; "
+        f"KL to base {row.kl_base_nats:.2f} nats."
     )
 
 
@@ -65,20 +66,20 @@ def test_headline_names_the_last_promoted_round_with_its_numbers() -> None:
     ],
 )
 def test_headline_claims_only_what_the_interval_allows(rate: float, words: str) -> None:
-    assert f"Round 1 {words}" in headline(_with(metrics(1, rate, 0.55, 0.55, 0.2)))
+    assert f"Round 1 {words}" in headline(_with(measured(1, rate, 0.55, 0.55, 0.2)))
 
 
 def test_headline_tells_of_rounds_that_were_not_promoted() -> None:
-    first, second = metrics(1, 0.6, 0.6, 0.6, 0.2), metrics(2, 0.7, 0.48, 0.49, 0.4)
+    first, second = measured(1, 0.6, 0.6, 0.6, 0.2), measured(2, 0.7, 0.48, 0.49, 0.4)
     assert "Round 1 beats" in headline(_with(first, second))
     assert headline(_with(first, second)).endswith("Round 2 was not promoted.")
     assert headline(_with(second)).startswith("No round was promoted: the base is current.")
 
 
 def test_headline_and_first_screen_are_of_the_policy_that_stands() -> None:
-    rows = [metrics(n, 0.5 + 0.1 * n, 0.6, 0.6, 0.2) for n in (1, 2, 3)]
-    rows[2] |= {"promoted": False, "gate": {"action": "rollback", "goes_on_from": 1}}
-    summary = _with(*rows)
+    rows = [measured(n, 0.5 + 0.1 * n, 0.6, 0.6, 0.2) for n in (1, 2)]
+    gate = {"action": "rollback", "goes_on_from": 1}
+    summary = _with(*rows, measured(3, 0.8, 0.6, 0.6, 0.2, promoted=False, gate=gate))
     said = headline(summary)
     assert said.startswith("Round 1 beats the base with a win rate of 60%")
     assert said.endswith("Round 2 was promoted and later rolled back. Round 3 was not promoted.")
@@ -99,14 +100,14 @@ def test_headline_without_numbers() -> None:
     older = {
         k: v for k, v in metrics(1, 0.8, 0.6, 0.6, 0.2).items() if k[-4:] not in ("_low", "high")
     }
-    assert headline(_with(older)).startswith(
+    assert headline(_with(RoundMetrics.model_validate(older))).startswith(
         "Round 1 wins 80% on 512 held-out prompts vs. the base (no confidence interval);"
     )
-    assert "has not been compared" in headline(_with({"round": 1, "promoted": True}))
+    assert "has not been compared" in headline(_with(RoundMetrics(round=1, promoted=True)))
 
 
 def test_verdict_gives_the_gate_that_decided() -> None:
-    row = metrics(2, 0.7, 0.48, 0.49, 0.4)  # gate interval: ± 4.2 points
+    row = measured(2, 0.7, 0.48, 0.49, 0.4)  # gate interval: ± 4.2 points
     assert verdict(row).startswith(
         "Not promoted: win rate 49% (95% CI 45–53) vs. the previous policy on 256 gate prompts; "
         "it beats the base with a win rate of 70% (66–74) on"
@@ -114,7 +115,7 @@ def test_verdict_gives_the_gate_that_decided() -> None:
 
 
 def test_longer_and_truncated_answers_are_pointed_out() -> None:
-    row = metrics(1, 0.7, 0.7, 0.7, 0.4) | {"length_mean": 48.2, "truncated_share": 0.104}
+    row = measured(1, 0.7, 0.7, 0.7, 0.4, length_mean=48.2, truncated_share=0.104)
     summary = _with(row)  # the base: 24.1 tokens, 0.4 % truncated
     found = cautions(summary, row)
     assert "100% longer" in found[0]
@@ -124,7 +125,7 @@ def test_longer_and_truncated_answers_are_pointed_out() -> None:
 
 def test_answers_that_belong_to_no_request_are_pointed_out() -> None:
     fell = {"relevance": 0.825, "relevance_base": 0.919, "base_nats_per_token": 3.54}
-    row = metrics(1, 0.7, 0.7, 0.7, 0.4) | fell | {"relevance_change_base_high": -0.05}
+    row = measured(1, 0.7, 0.7, 0.7, 0.4, **fell, relevance_change_base_high=-0.05)
     summary = replace(_with(row), base={**demo().base, "relevance": 0.919})
     assert (
         "Only 82% of answers match their prompts, vs. 92% for the base."
@@ -133,16 +134,18 @@ def test_answers_that_belong_to_no_request_are_pointed_out() -> None:
     printed = _printed(summary, 100)
     assert "Do answers match their prompts?" in printed
     assert "91.9" in printed and "82.5" in printed and "3.54" in printed
-    unclear = row | {"relevance_change_base_high": 0.01}
+    unclear = measured(1, 0.7, 0.7, 0.7, 0.4, **fell, relevance_change_base_high=0.01)
     assert "match their prompts" not in dict(at_a_glance(_with(unclear)))["Can I trust it?"]
 
 
 def test_early_warnings_of_the_training_stand_with_the_cautions() -> None:
     said = "Training, step 9: margins saturate\x1b: at 44.0 nats."
-    row = metrics(1, 0.7, 0.7, 0.7, 0.4) | {"warnings": {"margins_saturate": said}}
+    row = measured(1, 0.7, 0.7, 0.7, 0.4, warnings={"margins_saturate": said})
     assert cautions(_with(row), row) == (said.replace("\x1b", "⟨U+001B⟩"),)
     assert "! round 1: Training, step 9: margins saturate" in _printed(_with(row), 100)
-    older = {name: value for name, value in row.items() if name != "warnings"}
+    given = row.given()
+    del given["warnings"]
+    older = RoundMetrics.model_validate(given)
     assert cautions(_with(older), older) == ()
 
 
@@ -183,7 +186,7 @@ def test_an_address_and_a_command_can_be_copied() -> None:
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 120])
 def test_terminal_shows_every_number_whole(width: int) -> None:
-    wide = metrics(12, 1.0, 1.0, 1.0, 12.34) | {"measure_right_annotations": 0.123}
+    wide = measured(12, 1.0, 1.0, 1.0, 12.34, measure_right_annotations=0.123)
     summary = _with(*demo().rounds, wide)
     printed = _printed(summary, width)
     assert all(len(line) <= width for line in printed.splitlines())
@@ -199,7 +202,8 @@ def test_terminal_at_80_columns_keeps_tables_in_one_piece() -> None:
 
 
 def test_terminal_obeys_nothing_from_the_campaign() -> None:
-    row = metrics(1, 0.7, 0.7, 0.7, 0.4) | {"dropped": {"\x1b[2J[red]bad": 3}, "measure_\x07x": 0.5}
+    hostile = {"dropped": {"\x1b[2J[red]bad": 3}, "measure_\x07x": 0.5}
+    row = measured(1, 0.7, 0.7, 0.7, 0.4, **hostile)
     printed = _printed(replace(_with(row), name="[bold]x\x1b]0;", doing="\u202esample"), 80)
     assert not set(printed) & {"\x1b", "\x07", "\u202e"}
     assert "[bold]x⟨U+001B⟩]0;" in printed
@@ -226,17 +230,18 @@ def test_json_has_every_column_and_round_trips() -> None:
     assert shown["version"] == 1
     for row, given in zip(shown["rounds"], demo().rounds, strict=True):
         assert {column.name for column in COLUMNS} <= row.keys()
-        assert row["measure_accepted"] == given["measure_accepted"]
-        assert row["dropped"] == given["dropped"]
+        assert row["measure_accepted"] == given.number("measure_accepted")
+        assert row["dropped"] == given.dropped
 
 
 def test_json_writes_missing_numbers_as_null() -> None:
-    row = metrics(1, math.nan, 0.5, 0.5, math.inf) | {
-        "prompts": np.int64(7),
-        "loss": np.float64("nan"),
-        "promoted": np.bool_(True),
-        "dropped": {"ties": np.int64(2)},
-    }
+    row = measured(
+        *(1, math.nan, 0.5, 0.5, math.inf),
+        prompts=np.int64(7),
+        loss=np.float64("nan"),
+        promoted=np.bool_(True),
+        dropped={"ties": np.int64(2)},
+    )
     shown = json.loads(json.dumps(as_json(_with(row)), allow_nan=False))["rounds"][0]
     assert shown["win_rate_base"] is shown["kl_base_nats"] is shown["loss"] is None
     assert (shown["prompts"], shown["promoted"], shown["dropped"]) == (7, True, {"ties": 2})

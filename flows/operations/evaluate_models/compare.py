@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
@@ -12,7 +11,7 @@ from dpo_core.errors import PromptError
 from dpo_core.find_model import Model, share_vocabulary
 from dpo_core.gguf.header import names_gguf
 from dpo_core.records import prompt_row
-from dpo_core.schemas import PROMPTS
+from dpo_core.schemas import PROMPTS, OutcomeRow
 from dpo_core.tables import iterate_rows, read_rows, write_rows
 from dpo_core.training.jobs import BaseJob
 from flows.evaluation.held_out import Answers, HeldOutAnswers, read_answers
@@ -23,6 +22,7 @@ from flows.session import Session
 from flows.steps.answer_logps import write_logps
 from flows.steps.sample import Samples, answer_file
 from flows.steps.score import score
+from labeling.judges.behaviour import Behaviour
 from reporting.progress import CampaignProgress
 
 
@@ -35,7 +35,7 @@ class ModelComparison:
     logratios: Mapping[str, float] | str
     answers: tuple[Path, Path]
     too_long: int
-    behaviour: Mapping[str, Any]
+    behaviour: Mapping[str, Behaviour]
 
     @property
     def sides(self) -> tuple[HeldOutAnswers, HeldOutAnswers]:
@@ -136,9 +136,11 @@ def _logratios(
     }
 
 
-def outcome_rows(compared: ModelComparison, unit: str) -> Sequence[dict[str, Any]]:
+def outcome_rows(
+    request: EvaluationRequest, compared: ModelComparison, unit: str
+) -> Sequence[OutcomeRow]:
     """One row per pair of answers, with the length difference in `unit`: tokens or characters."""
-    rows = list(compared.match.rows())
+    rows = list(compared.match.rows(request.models[1].name))
     if unit == "characters":
         for row, pair in zip(rows, compared.match.pairs, strict=True):
             row["length_difference"] = len(pair.a.text) - len(pair.b.text)

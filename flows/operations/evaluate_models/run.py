@@ -1,12 +1,11 @@
 """`ratchet evaluate`: run the comparison in a temporary folder, and keep what `--out` names."""
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
-from typing import Any
 
 from rich.console import Console
 
@@ -25,10 +24,11 @@ from flows.operations.evaluate_models.compare import (
 from flows.operations.evaluate_models.numbers import measure_models
 from flows.operations.evaluate_models.request import EvaluationRequest
 from labeling.exchange.folder import check_free, new_folder
+from reporting.models import TwoModelsNumbers
 from reporting.progress import CampaignProgress
 
 
-def run(request: EvaluationRequest, out: Path | None, console: Console) -> dict[str, Any]:
+def run(request: EvaluationRequest, out: Path | None, console: Console) -> TwoModelsNumbers:
     """The metrics of the comparison. out: a new folder for answers and outcomes."""
     if out is not None:
         check_free(out)
@@ -58,7 +58,7 @@ def _folder() -> Iterator[Path]:
 
 
 def keep(
-    path: Path, request: EvaluationRequest, compared: ModelComparison, metrics: Mapping[str, Any]
+    path: Path, request: EvaluationRequest, compared: ModelComparison, metrics: TwoModelsNumbers
 ) -> None:
     """Write prompts.parquet, answers_a.parquet, answers_b.parquet, outcomes.parquet (schemas of
     dpo_core.schemas) and evaluation.json, all or none."""
@@ -66,11 +66,9 @@ def keep(
         write_rows(folder / "prompts.parquet", map(prompt_row, request.prompts), PROMPTS)
         for name, answers in zip("ab", compared.answers, strict=True):
             shutil.copyfile(answers, folder / f"answers_{name}.parquet")
-        rows = outcome_rows(compared, metrics["length_unit"])
-        opponent = request.models[1].name
-        named = ({"opponent": opponent, **row} for row in rows)
-        write_rows(folder / "outcomes.parquet", named, OUTCOMES)
-        write_json(folder / "evaluation.json", metrics)
+        rows = outcome_rows(request, compared, metrics.length_unit)
+        write_rows(folder / "outcomes.parquet", rows, OUTCOMES)
+        write_json(folder / "evaluation.json", metrics.as_json())
 
 
 _TITLES = {

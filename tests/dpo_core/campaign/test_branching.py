@@ -59,7 +59,7 @@ def test_shares_finished_files_and_copies_what_grows(parent: Store, tmp_path: Pa
         (1, "gate"),
         (0, RETRACT),
     ]
-    assert list(read_current(new)["rounds"]) == ["00", "01"]
+    assert list(read_current(new).rounds) == ["00", "01"]
     assert new.labels(1).read_text(encoding="utf-8") == old.labels(1).read_text(encoding="utf-8")
     assert new.labels(1).stat().st_ino != old.labels(1).stat().st_ino
     assert not new.labels(2).exists()

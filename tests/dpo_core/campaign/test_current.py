@@ -22,7 +22,7 @@ def test_new_version_invalidates_later_steps_and_rounds(tmp_path: Path) -> None:
     expected = {
         "01": {"pairs": store.layout.step(1, "pairs", pairs.fingerprint).name, "training": changed}
     }
-    assert read_current(Layout(tmp_path))["rounds"] == expected
+    assert read_current(Layout(tmp_path)).rounds == expected
 
 
 def test_same_version_invalidates_nothing(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_a_step_that_comes_in_between_stays_valid(tmp_path: Path) -> None:
     added = _run(again, 1, "reference", beta=0.1)
     changed = _run(again, 1, "training", beta=0.5)
     expected = {"pairs": pairs, "reference": added, "training": changed}
-    assert read_current(Layout(tmp_path))["rounds"] == {"01": expected}
+    assert read_current(Layout(tmp_path)).rounds == {"01": expected}
 
 
 def test_a_step_that_the_config_no_longer_runs_is_not_valid(tmp_path: Path) -> None:
@@ -57,16 +57,16 @@ def test_a_step_that_the_config_no_longer_runs_is_not_valid(tmp_path: Path) -> N
         for step in ("pairs", "judgements"):
             _run(again, 1, step, beta=0.1)
         _run(again, 1, "preferences", beta)
-        assert "labels" not in read_current(Layout(tmp_path))["rounds"]["01"]
+        assert "labels" not in read_current(Layout(tmp_path)).rounds["01"]
         _run(again, 1, "gate", beta)
-        assert list(read_current(Layout(tmp_path))["rounds"]["01"]) == [
+        assert list(read_current(Layout(tmp_path)).rounds["01"]) == [
             "pairs",
             "judgements",
             "preferences",
             "gate",
         ]
         if beta == 0.1:
-            assert read_current(Layout(tmp_path))["rounds"]["02"] == {"pairs": later}
+            assert read_current(Layout(tmp_path)).rounds["02"] == {"pairs": later}
 
 
 def test_the_last_steps_of_a_round_too(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_the_last_steps_of_a_round_too(tmp_path: Path) -> None:
     for step in ("base", "answers"):
         _run(again, 0, step, beta=0.1)
     again.settle(0)
-    found = read_current(Layout(tmp_path))["rounds"]
+    found = read_current(Layout(tmp_path)).rounds
     assert list(found["00"]) == ["base", "answers"] and found["01"] == {"pairs": first}
 
 
@@ -90,9 +90,9 @@ def test_a_step_that_runs_alone_leaves_the_others_valid(tmp_path: Path) -> None:
         _run(store, 1, step, beta=0.1)
     alone = Store(tmp_path, threads=1)
     _run(alone, 1, "preferences", beta=0.1)
-    assert len(read_current(Layout(tmp_path))["rounds"]["01"]) == 4
+    assert len(read_current(Layout(tmp_path)).rounds["01"]) == 4
     _run(alone, 1, "preferences", beta=0.5)
-    assert list(read_current(Layout(tmp_path))["rounds"]["01"]) == [
+    assert list(read_current(Layout(tmp_path)).rounds["01"]) == [
         "pairs",
         "judgements",
         "preferences",
@@ -105,7 +105,7 @@ def test_an_attempt_under_other_changes_begins_the_round_again(tmp_path: Path) -
         _run(store, 1, step, beta=0.1)
     for step, beta in (("prompts", 0.1), ("pairs", 0.1), ("training", 0.5), ("gate", 0.5)):
         _run(store, 1, step, beta)
-    assert list(read_current(Layout(tmp_path))["rounds"]["01"]) == [
+    assert list(read_current(Layout(tmp_path)).rounds["01"]) == [
         "prompts",
         "pairs",
         "training",

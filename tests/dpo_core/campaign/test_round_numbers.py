@@ -27,7 +27,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def numbers(layout: Layout) -> list[int]:
-    return [int(name) for name in read_current(layout)["rounds"]]
+    return [int(name) for name in read_current(layout).rounds]
 
 
 def test_every_round_stays_valid_in_the_order_of_numbers(store: Store) -> None:

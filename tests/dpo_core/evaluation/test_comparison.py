@@ -8,18 +8,19 @@ import pytest
 from dpo_core.config import EvaluationConfig
 from dpo_core.evaluation.comparison import (
     Comparison,
+    Decided,
     change_by_prompt,
     describe_answers,
     outcome,
     summarise_kl,
 )
-from dpo_core.records import Completion, Prompt, Split
+from dpo_core.records import Completion, Prompt, Score, Split
 
 CONFIG = EvaluationConfig(bootstrap_resamples=2_000)
 
 
-def rows(outcomes: dict[str, list[float]]) -> list[dict[str, Any]]:
-    return [{"prompt_id": p, "outcome": o} for p, values in outcomes.items() for o in values]
+def rows(outcomes: dict[str, list[float]]) -> list[Decided]:
+    return [Decided(prompt, value) for prompt, values in outcomes.items() for value in values]
 
 
 def completion(
@@ -72,10 +73,7 @@ def test_no_outcome_gives_no_number() -> None:
 
 def test_at_equal_lengths_where_that_can_be_told() -> None:
     """Longer answers win, shorter ones lose, those of equal length tie: ½ at equal lengths."""
-    played = [
-        {"prompt_id": f"p{n}", "outcome": [0.0, 0.5, 1.0][n % 3], "length_difference": n % 3 - 1}
-        for n in range(90)
-    ]
+    played = [Decided(f"p{n}", [0.0, 0.5, 1.0][n % 3], n % 3 - 1) for n in range(90)]
     compare = Comparison(CONFIG)
     found = compare.length_controlled("w", played)
     assert found["w"] == pytest.approx(0.5, abs=1e-6)
@@ -83,7 +81,7 @@ def test_at_equal_lengths_where_that_can_be_told() -> None:
     assert found["w_extrapolated"] is False
     unknown = {"w": None, "w_low": None, "w_high": None}
     assert compare.length_controlled("w", []) == {**unknown, "w_extrapolated": None}
-    alike = [{**row, "length_difference": 3} for row in played]
+    alike = [row._replace(length_difference=3) for row in played]
     assert compare.length_controlled("w", alike) == {**unknown, "w_extrapolated": True}
 
 
@@ -102,11 +100,6 @@ def test_standard_error_of_one_prompt_is_unknown() -> None:
     assert summarise_kl("kl", [0.1, 0.2], ["p", "p"], CONFIG)["kl_se"] is None
 
 
-def score(name: str, value: float | None, **measures: tuple[float, float]) -> dict[str, Any]:
-    listed = [{"name": n, "numerator": a, "denominator": b} for n, (a, b) in measures.items()]
-    return {"completion_id": name, "score": value, "measures": listed}
-
-
 def test_description_reads_test_answers_only() -> None:
     completions = [
         completion("c1", "p", 10),
@@ -115,13 +108,13 @@ def test_description_reads_test_answers_only() -> None:
         completion("c4", "q", 40),
         completion("g", "r", 1_000, "length", split="gate"),
     ]
-    scores = [
-        score("c1", 1.0, right=(1, 2)),
-        score("c2", None, right=(0, 0)),
-        score("c3", 0.25, right=(3, 3)),
-        score("c4", 0.0, right=(0, 3)),
-        score("g", -9.0, right=(100, 100)),
-    ]
+    scores = {
+        "c1": Score(1.0, measures={"right": (1, 2)}),
+        "c2": Score(None, measures={"right": (0, 0)}),
+        "c3": Score(0.25, measures={"right": (3, 3)}),
+        "c4": Score(0.0, measures={"right": (0, 3)}),
+        "g": Score(-9.0, measures={"right": (100, 100)}),
+    }
     found = describe_answers(completions, scores, CONFIG)
     assert found["length_mean"] == pytest.approx((10 + 20 + 30 + 40) / 4)
     assert found["truncated_share"] == pytest.approx(1 / 4)
@@ -133,12 +126,13 @@ def test_description_reads_test_answers_only() -> None:
 
 
 def test_a_measure_of_nothing_is_no_number() -> None:
-    found = describe_answers([completion("c", "p", 1)], [score("c", 1.0, right=(0, 0))], CONFIG)
+    scores = {"c": Score(1.0, measures={"right": (0, 0)})}
+    found = describe_answers([completion("c", "p", 1)], scores, CONFIG)
     assert found["measure_right"] is None
 
 
 def test_without_scores_there_is_no_score_mean() -> None:
-    found = describe_answers([completion("c", "p", 5)], [], CONFIG)
+    found = describe_answers([completion("c", "p", 5)], {}, CONFIG)
     assert (found["length_mean"], found["score_mean"]) == (5.0, None)
     assert not [name for name in found if name.startswith("measure_")]
 
@@ -147,7 +141,7 @@ def test_without_scores_there_is_no_score_mean() -> None:
 def test_a_share_of_none_or_all_has_an_interval_with_width(finish: str, share: float) -> None:
     """Wilson's, which ends at z²/(n + z²) where none of n has it: 3.7 % of 100."""
     cut = [completion(f"c{n}", f"p{n}", 5, finish) for n in range(100)]
-    found = describe_answers(cut, [], CONFIG)
+    found = describe_answers(cut, {}, CONFIG)
     far = 1.959964**2 / (100 + 1.959964**2)
     low, high = (0.0, far) if share == 0 else (1 - far, 1.0)
     assert found["truncated_share"] == share
@@ -159,7 +153,7 @@ def test_four_answers_to_each_prompt_tell_no_more_than_one_where_all_are_alike()
     once = [completion(f"c{n}", f"p{n}", 5) for n in range(100)]
     four = [completion(f"c{n}-{k}", f"p{n}", 5) for n in range(100) for k in range(4)]
     one, other = (
-        describe_answers(answers, [], CONFIG)["truncated_share_high"] for answers in (once, four)
+        describe_answers(answers, {}, CONFIG)["truncated_share_high"] for answers in (once, four)
     )
     assert one == pytest.approx(other)
 

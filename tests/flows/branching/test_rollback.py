@@ -9,14 +9,16 @@ from written_rounds import made_up, rollback
 
 from dpo_core.atomic import write_json
 from dpo_core.campaign.artifacts import StepResult
-from dpo_core.campaign.current import read_current
+from dpo_core.campaign.current import PromotedPolicy, StopReason, read_current
 from dpo_core.campaign.facts import find_incumbent
+from dpo_core.campaign.gate_record import GateFacts
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Ledger
 from dpo_core.campaign.lock import locked
 from dpo_core.campaign.rollbacks import ROLLBACK, rolled_back
 from dpo_core.campaign.store import Recipe
 from dpo_core.errors import BadInput, CampaignLocked
+from dpo_core.training.results import TrainingFacts
 from reporting.as_json import as_json
 from reporting.report import render_report
 from reporting.summary import read_summary
@@ -37,18 +39,15 @@ def test_the_gates_word_then_a_persons(tmp_path: Path) -> None:
     assert "round 4 will start from round 2's policy, instead of the base policy" in said
     assert "--set rounds=4" in said
     assert [find_incumbent(layout, number) for number in range(4)] == [0, 1, 1, 2]
-    assert read_current(layout)["promoted"] == {
-        "round": 2,
-        "policy": "hash of 02",
-        "path": str(next(layout.round(2).glob("training-*")).relative_to(root) / "policy"),
-    }
+    path = next(layout.round(2).glob("training-*")).relative_to(root) / "policy"
+    assert read_current(layout).promoted == PromotedPolicy(2, "hash of 02", str(path))
     (entry,) = [e for e in Ledger(layout.ledger).read() if e.step == ROLLBACK]
     assert entry.facts["why"] == "reads better" and "@" in entry.facts["by"] and entry.at
     # What was promoted before is where it was.
     assert all(any(layout.round(n).glob("*/policy/weights")) for n in range(4))
 
     assert "round 4 starts from the base policy again" in rollback(root, "--undo")
-    assert find_incumbent(layout, 3) == 0 and read_current(layout)["promoted"]["round"] == 0
+    assert find_incumbent(layout, 3) == 0 and read_current(layout).promoted.round == 0
     assert rolled_back(Ledger(layout.ledger).read()) == []
 
 
@@ -56,15 +55,15 @@ def test_a_persons_word_counts_more_than_the_gates_stop(tmp_path: Path) -> None:
     stop = {"promoted": False, "gate": {"action": "stop", "goes_on_from": 1}, "decision": "lost"}
     store = made_up(tmp_path / "campaign", [{"promoted": True}, stop])
     root, layout = store.layout.root, store.layout
-    by_gate = {"rule": "gate", "sentence": "lost"}
+    by_gate = StopReason("gate", "lost")
     store.remember("stopped", by_gate)
 
     assert "ended early" not in rollback(root, "--to-round", "2")
-    assert read_current(layout)["stopped"] is None
+    assert read_current(layout).stopped is None
     assert "and will again until this changes: lost" in rollback(root, "--undo")
-    assert read_current(layout)["stopped"] == by_gate
+    assert read_current(layout).stopped == by_gate
 
-    store.remember("stopped", {"rule": "money", "sentence": "10 of 10 spent"})
+    store.remember("stopped", StopReason("money", "10 of 10 spent"))
     assert "10 of 10 spent" in rollback(root, "--to-round", "2")
 
 
@@ -99,11 +98,11 @@ def test_undoing_one_of_two(tmp_path: Path) -> None:
     store = made_up(tmp_path / "campaign", [{"promoted": True}])
     root = store.layout.root
     rollback(root, "--to-round", "0")
-    store.run(Recipe(2, "training", {}), lambda folder: StepResult(facts={"policy": "second"}))
+    store.run(Recipe(2, "training", {}), lambda _: StepResult(facts=TrainingFacts(policy="second")))
 
     def gate(folder: Path) -> StepResult:
         write_json(folder / "metrics.json", {"round": 2, "promoted": True})
-        return StepResult(facts={"promoted": True})
+        return StepResult(facts=GateFacts(promoted=True))
 
     store.run(Recipe(2, "gate", {}), gate)
     said = rollback(root, "--undo")

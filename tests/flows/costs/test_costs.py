@@ -10,12 +10,17 @@ from small_campaign import Campaign
 from dpo_core import json_lines
 from dpo_core.campaign.artifacts import StepResult
 from dpo_core.campaign.branching import Origin, own_entries, write_origin
-from dpo_core.campaign.costs import campaign_cost, cost_columns
-from dpo_core.campaign.facts import read_round_row
+from dpo_core.campaign.costs import campaign_cost, round_cost
+from dpo_core.campaign.facts import read_round_metrics
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.prices import PricesConfig
+from dpo_core.step_facts import StepFacts
 from flows.compute.metering import CostMeter, GpuHold, gpu_seconds
+
+
+class Own(StepFacts):
+    own: int = 0
 
 
 def entry(step: str, seconds: float = 10.0, number: int = 1, **facts: Any) -> Entry:
@@ -35,23 +40,23 @@ ROUND = (SAMPLED, JUDGED, LABELLED, TRAINED, entry("completions", number=2))
 
 
 def test_amounts_of_a_round() -> None:
-    row = cost_columns(ROUND, 1, PricesConfig())
-    assert row["cpu_seconds"] == 4 * 36 and row["gpu_seconds"] == 7_200
-    assert (row["tokens_in"], row["tokens_out"]) == (1_000 + 300 + 500, 4_000 + 3 + 5)
-    assert row["labels_by_source"] == {"human:ann": 4, "human:bob": 6, "paid": 7, "rule": 9}
+    row = round_cost(ROUND, 1, PricesConfig())
+    assert row.cpu_seconds == 4 * 36 and row.gpu_seconds == 7_200
+    assert (row.tokens_in, row.tokens_out) == (1_000 + 300 + 500, 4_000 + 3 + 5)
+    assert row.labels_by_source == {"human:ann": 4, "human:bob": 6, "paid": 7, "rule": 9}
 
 
 def test_without_prices_money_is_unknown_but_for_what_endpoints_counted() -> None:
-    row = cost_columns(ROUND, 1, PricesConfig())
-    assert row["money_by"] == {
+    row = round_cost(ROUND, 1, PricesConfig())
+    assert row.money_by == {
         "gpu": None,
         "cpu": None,
         "tokens": None,
         "labels": None,
         "judges": 0.25,
     }
-    assert row["money"] == 0.25
-    assert cost_columns([TRAINED], 1, PricesConfig())["money"] is None
+    assert row.money == 0.25
+    assert round_cost([TRAINED], 1, PricesConfig()).money is None
 
 
 def test_money_by_the_price_table() -> None:
@@ -64,7 +69,7 @@ def test_money_by_the_price_table() -> None:
         million_tokens_in=2,
         million_tokens_out=10,
     )
-    row = cost_columns(ROUND, 1, prices)
+    row = round_cost(ROUND, 1, prices)
     expected = {
         "gpu": 2 * 3,  # 7,200 s
         "cpu": 4 * 36 / 3600 * 0.5,
@@ -72,18 +77,18 @@ def test_money_by_the_price_table() -> None:
         "labels": 10 * 0.1,
         "judges": 0.25,
     }
-    assert row["money_by"] == pytest.approx(expected) and row["currency"] == "USD"
-    assert row["money"] == pytest.approx(sum(expected.values()))
-    by_step = row["cost_by_step"]
-    assert by_step["training"]["money"] == pytest.approx(6 + 0.005)
-    assert by_step["labels"]["money"] == pytest.approx(1 + 0.005)
-    assert row["money"] == pytest.approx(sum(step["money"] for step in by_step.values()))
+    assert row.money_by == pytest.approx(expected) and row.currency == "USD"
+    assert row.money == pytest.approx(sum(expected.values()))
+    by_step = row.cost_by_step
+    assert by_step["training"].money == pytest.approx(6 + 0.005)
+    assert by_step["labels"].money == pytest.approx(1 + 0.005)
+    assert row.money == pytest.approx(sum(step.money or 0 for step in by_step.values()))
 
 
 def test_labels_priced_by_source() -> None:
     def labels(price: dict[str, float]) -> float | None:
-        found = cost_columns(ROUND, 1, PricesConfig(label=price))["money_by"]["labels"]
-        return float(found) if found is not None else None
+        found = round_cost(ROUND, 1, PricesConfig(label=price)).money_by
+        return found["labels"]
 
     assert labels({"human": 0.1, "human:ann": 0.3}) == pytest.approx(4 * 0.3 + 6 * 0.1)
     assert labels({"human:ann": 0.3}) is None  # what bob gets is not known
@@ -92,27 +97,27 @@ def test_labels_priced_by_source() -> None:
 
 def test_a_step_counts_each_time_it_was_made_but_a_label_once() -> None:
     again = entry("labels", by_annotator={"ann": 5})
-    row = cost_columns((*ROUND, again, TRAINED), 1, PricesConfig())
-    assert row["gpu_seconds"] == 2 * 7_200
-    assert row["cost_by_step"]["training"]["seconds"] == 20
-    assert row["labels_by_source"]["human:ann"] == 5
+    row = round_cost((*ROUND, again, TRAINED), 1, PricesConfig())
+    assert row.gpu_seconds == 2 * 7_200
+    assert row.cost_by_step["training"].seconds == 20
+    assert row.labels_by_source["human:ann"] == 5
 
 
 def test_a_campaign_is_its_rounds_together() -> None:
     second = entry("labels", number=2, by_annotator={"ann": 7})
     whole = campaign_cost((*ROUND, second), PricesConfig())
-    assert whole["labels_by_source"]["human:ann"] == 4 + 7
-    assert whole["cpu_seconds"] == 6 * 36
+    assert whole.labels_by_source["human:ann"] == 4 + 7
+    assert whole.cpu_seconds == 6 * 36
 
 
 def test_what_older_versions_did_not_measure_is_unknown() -> None:
     old = Entry(1, "completions", "f", facts={"tokens": 5, "seconds_engine": 1.0}, seconds=3.0)
     pruned = Entry(1, "prune", "p", facts={"subfolder": "policy"})
-    row = cost_columns((old, pruned, TRAINED), 1, PricesConfig(gpu_hour=1))
-    assert row["cpu_seconds"] is None and row["gpu_seconds"] is None
-    assert (row["tokens_in"], row["tokens_out"]) == (None, 5)
-    assert row["money_by"]["gpu"] is None and row["money"] is None
-    assert "prune" not in row["cost_by_step"]
+    row = round_cost((old, pruned, TRAINED), 1, PricesConfig(gpu_hour=1))
+    assert row.cpu_seconds is None and row.gpu_seconds is None
+    assert (row.tokens_in, row.tokens_out) == (None, 5)
+    assert row.money_by["gpu"] is None and row.money is None
+    assert "prune" not in row.cost_by_step
 
 
 @pytest.mark.parametrize(
@@ -141,9 +146,9 @@ def test_what_a_killed_run_paid_counts_once(tmp_path: Path) -> None:
         def make(folder: Path) -> StepResult:
             if paid:
                 pay(paid)
-            return StepResult(facts={"own": 1})
+            return StepResult(facts=Own(own=1))
 
-        return dict(meter.measure(make)(tmp_path).facts)
+        return dict(meter.measure(make)(tmp_path).recorded_facts)
 
     pay(0.5)  # a run that was killed before its first step was finished
     first = step(CostMeter(spending, []), 0.25)
@@ -165,7 +170,7 @@ def test_what_a_killed_run_of_a_branch_paid_counts(tmp_path: Path, counted: bool
     entries = [Entry(1, "judgements", "f", facts=facts, at="2026-01-01T00:00:00+00:00")]
     lines = len(entries) if counted else None  # branches of earlier versions did not say
     at = "2026-01-02T00:00:00+00:00"
-    write_origin(layout, Origin("parent", "parent", 1, (), "ada", at, (), lines))
+    write_origin(layout, Origin("parent", "parent", 1, (), "ada", at, (), entries=lines))
 
     def pay(money: float) -> None:
         json_lines.append(
@@ -175,7 +180,7 @@ def test_what_a_killed_run_of_a_branch_paid_counts(tmp_path: Path, counted: bool
 
     def step() -> dict[str, Any]:
         meter = CostMeter(layout.judge_spending, own_entries(layout, entries))
-        return dict(meter.measure(lambda folder: StepResult())(tmp_path).facts)
+        return dict(meter.measure(lambda folder: StepResult())(tmp_path).recorded_facts)
 
     pay(0.5)  # and the run was killed
     first = step()
@@ -196,25 +201,25 @@ def test_time_of_children_by_step(tmp_path: Path) -> None:
         child.spent, child.ended = 8.0, 0.0
         return StepResult()
 
-    found = meter.measure(make)(tmp_path).facts
+    found = meter.measure(make)(tmp_path).recorded_facts
     assert found["cpu_seconds"] == pytest.approx(3, abs=0.2) and found["gpu_seconds"] == 0
-    assert meter.measure(lambda _: StepResult())(tmp_path).facts["cpu_seconds"] < 1
+    assert meter.measure(lambda _: StepResult())(tmp_path).recorded_facts["cpu_seconds"] < 1
 
 
 def test_a_campaigns_ledger_and_rows_tell_its_cost(finished: Campaign) -> None:
     entries = [e for e in finished.entries() if e.round == 1]
     assert all(e.facts["cpu_seconds"] >= 0 and e.facts["gpu_seconds"] >= 0 for e in entries)
-    row = read_round_row(finished.layout, 1)
+    row = read_round_metrics(finished.layout, 1)
     assert row is not None
     # The process that trains was started for the base: it need not import torch again.
-    assert row["cost_by_step"]["training"]["cpu_seconds"] > 0.05
+    assert (row.cost_by_step or {})["training"].cpu_seconds > 0.05
     base = finished.artifact(0, "base").entry.facts["cpu_seconds"]
     assert base > 1, "it starts a process that imports torch, and trains"
-    parts = sum(step["cpu_seconds"] for step in row["cost_by_step"].values())
-    assert row["cpu_seconds"] == pytest.approx(parts)
+    parts = sum(step.cpu_seconds or 0 for step in (row.cost_by_step or {}).values())
+    assert row.cpu_seconds == pytest.approx(parts)
     made = [finished.artifact(1, step).entry.facts for step in ("completions", "answers")]
-    assert row["tokens_out"] == sum(facts["tokens"] for facts in made)
-    assert row["tokens_in"] == sum(facts["prompt_tokens"] for facts in made) > 0
+    assert row.tokens_out == sum(facts["tokens"] for facts in made)
+    assert row.tokens_in == sum(facts["prompt_tokens"] for facts in made) > 0
     judged = finished.artifact(1, "judgements").entry.came_in
-    assert row["labels_by_source"] == {"rule:small_judge:score": judged}
-    assert row["money"] is None and row["currency"] == "EUR"
+    assert row.labels_by_source == {"rule:small_judge:score": judged}
+    assert row.money is None and row.currency == "EUR"

@@ -10,6 +10,7 @@ from zlib import crc32
 from record_session import Records, open_session
 
 from dpo_core.campaign.artifacts import Artifact
+from dpo_core.campaign.round_metrics import RoundMetrics
 from dpo_core.records import Prompt, prompt_row
 from dpo_core.schemas import COMPLETIONS, POLICY_LOGPS, PREFERENCES, PROMPTS
 from flows.evaluation.held_out import Opponents
@@ -158,3 +159,8 @@ def says(worths: Sequence[float | None], words: Sequence[int] | None = None) -> 
 
 def _id(number: int, prompt: str) -> str:
     return f"{number}/{prompt}"
+
+
+def measured(numbers: Mapping[str, Any]) -> RoundMetrics:
+    """The numbers of an evaluation, as the gate of a first round reads them."""
+    return RoundMetrics.model_validate({"round": 1, **numbers})

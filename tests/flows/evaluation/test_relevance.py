@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import two_things
-from synthetic import Synthetic, Texts
+from synthetic import Synthetic, Texts, measured
 
 from dpo_core.campaign.artifacts import Artifact
 from dpo_core.config import SftConfig
@@ -121,7 +121,7 @@ def campaign(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[A
 
 def failed(numbers: Mapping[str, Any]) -> set[str]:
     """The checks of what answers are about that a default gate fails by these numbers."""
-    decision = decide(numbers, GateConfig(), number=1, previous=0, best=Best(0, 0.5))
+    decision = decide(measured(numbers), GateConfig(), previous=0, best=Best(0, 0.5))
     names = {check.name for check in decision.checks if not check.passed}
     return {name for name in names if name.startswith("relevance")}
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from synthetic import Synthetic, asked, says
+from synthetic import Synthetic, asked, measured, says
 
 from dpo_core.gate.config import GateConfig
 from dpo_core.gate.decision import Best, decide
@@ -46,7 +46,7 @@ def test_how_many_answers_were_scored_is_counted(tmp_path: Path) -> None:
     found = numbers["suites"]["sums"]
     assert (found["answers"], found["prompts"], found["compared"]) == (N, 3, 2)
     assert not found["failed"], "those that were scored did not fall"
-    decision = decide(numbers, GateConfig(), number=1, previous=0, best=Best(0, 0.5))
+    decision = decide(measured(numbers), GateConfig(), previous=0, best=Best(0, 0.5))
     [check] = [check for check in decision.checks if check.name == "suite sums decided_share"]
     assert (check.value, check.bound, check.passed) == (0.1, 0.9, False)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from synthetic import Synthetic, asked, says
+from synthetic import Synthetic, asked, measured, says
 
 from dpo_core.gate.config import GateConfig
 from dpo_core.gate.decision import Best, decide
@@ -67,7 +67,7 @@ def test_a_policy_that_hides_from_the_judge_is_not_promoted(tmp_path: Path) -> N
     assert old["win_rate_gate"] == 1 and old["win_rate_gate_low"] > 0.5
     new, _ = played(tmp_path / "new", ours, [1] * N)
     assert new["win_rate_gate_high"] < 0.5
-    found = decide(new, GateConfig(), number=1, previous=0, best=Best(0, 0.5))
+    found = decide(measured(new), GateConfig(), previous=0, best=Best(0, 0.5))
     assert not found.promoted
     assert found.checks[0].name == "win_rate_gate_low" and not found.checks[0].passed
 
@@ -77,7 +77,7 @@ def test_what_nobody_caused_stays_undecided_and_few_decided_promote_nothing(tmp_
     ours = [2.0] * 5 + [None] * (N - 5)
     numbers, rows = played(tmp_path, ours, [1] * N, judge=VERDICTS)
     assert sum(row["outcome"] is None for row in rows) == N - 5
-    found = decide(numbers, GateConfig(), number=1, previous=0, best=Best(0, 0.5))
+    found = decide(measured(numbers), GateConfig(), previous=0, best=Best(0, 0.5))
     failed = {check.name: check.value for check in found.checks if not check.passed}
     assert failed["decided_share"] == 0.05
     assert any("5 of 100 gate comparisons were decided" in said for said in found.reasons)

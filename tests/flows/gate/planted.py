@@ -63,11 +63,11 @@ def forget_after(campaign: Campaign, number: int, step: str) -> None:
     kept = entries.index((number, step)) + 1
     lines = layout.ledger.read_text(encoding="utf-8").splitlines(keepends=True)
     layout.ledger.write_text("".join(lines[:kept]), encoding="utf-8")
-    current = read_current(layout)
+    rounds = {name: dict(steps) for name, steps in read_current(layout).rounds.items()}
     for entry_round, gone in entries[kept:]:
-        name = current["rounds"][round_name(entry_round)].pop(gone)
+        name = rounds[round_name(entry_round)].pop(gone)
         shutil.rmtree(layout.round(entry_round) / name)
-    write_current(layout, current)
+    write_current(layout, read_current(layout).with_fact("rounds", rounds))
 
 
 def turn_labels_round(campaign: Campaign, number: int) -> int:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from dpo_core.campaign.branching import InheritedAccount
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.retractions import RETRACT
 from dpo_core.campaign.rollbacks import ROLLBACK
@@ -11,7 +12,6 @@ from dpo_core.gate.account import (
     CERTIFICATE,
     LOOKED,
     Account,
-    InheritedAccount,
     Turn,
     account_before,
     inheritable_account,
@@ -24,6 +24,9 @@ FIRST = 256
 def turn(number: int, attempt: int = 1, declared: str = "as planned") -> Turn:
     name = f"round {number} attempt {attempt}"
     return Turn(number, attempt, name, f"numbers of {name}", declared)
+
+
+ANNAS = {"promote": True, "reason": "", "by": "anna", "at": "2026-01-02T03:04:05+00:00"}
 
 
 def entry(number: int, step: str, **facts: Any) -> Entry:
@@ -79,8 +82,8 @@ def test_after_a_promotion_the_prompts_are_new() -> None:
     [
         [decided(turn(1), "rollback")],
         [decided(turn(1), "stop")],
-        [decided(turn(1), "ask"), decided(turn(1), "keep", answer={"by": "anna"})],
-        [decided(turn(1), "ask"), decided(turn(1), "promote", answer={"by": "anna"})],
+        [decided(turn(1), "ask"), decided(turn(1), "keep", answer=ANNAS)],
+        [decided(turn(1), "ask"), decided(turn(1), "promote", answer=ANNAS)],
         [decided(turn(1), "keep"), entry(1, ROLLBACK, after=1)],
         [decided(turn(1), "keep"), entry(1, RETRACT, source="judge")],
         [decided(turn(1), "retry")],
@@ -139,7 +142,7 @@ def test_looks_that_came_to_no_decision_have_used_their_prompts() -> None:
 
 def test_a_persons_answer_to_a_question_is_no_second_decision() -> None:
     """Prompts that the answered round used are not used again, and it is counted once."""
-    entries = [*judged(turn(1), "ask"), decided(turn(1), "promote", answer={"by": "anna"})]
+    entries = [*judged(turn(1), "ask"), decided(turn(1), "promote", answer=ANNAS)]
     assert before(entries, turn(1)) == Account(0, 6, used=0, start=0)
     assert before(entries, turn(2)) == Account(1, 6, used=FIRST, start=FIRST)
 

@@ -70,7 +70,7 @@ def test_an_attempt_survives_a_kill_and_runs_only_what_depends_on_its_change(
     [tried] = found["gate"]["tried"]
     assert tried["decision"].startswith("refused and tried again: lower bound ")
     assert found["policy"] == copy.artifact(1, "training").entry.facts["policy"]
-    assert read_current(copy.layout)["promoted"]["round"] == 0
+    assert read_current(copy.layout).promoted.round == 0
     assert yaml.safe_load(copy.layout.config.read_text())["training"]["beta"] == 0.5
 
     ledger, current = copy.layout.ledger.read_bytes(), copy.layout.current.read_bytes()
@@ -138,14 +138,15 @@ def test_the_gate_may_end_the_campaign(copy: Campaign, capsys: pytest.CaptureFix
     assert (
         "the campaign ends here: not promoted, campaign ended, the base" in capsys.readouterr().out
     )
-    stopped = read_current(copy.layout)["stopped"]
-    assert stopped["rule"] == "gate" and "of the gate win rate" in stopped["sentence"]
+    stopped = read_current(copy.layout).stopped
+    assert stopped is not None
+    assert stopped.rule == "gate" and "of the gate win rate" in stopped.sentence
     assert ratchet("status", "campaign") == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "small: finished, 1 of 2 rounds done" in shown and stopped["sentence"] in shown
+    assert "small: finished, 1 of 2 rounds done" in shown and stopped.sentence in shown
     # Without the rule the rounds are as they were, all from disk.
     assert ratchet(*RUN) == 0
-    assert read_current(copy.layout)["stopped"] is None
+    assert read_current(copy.layout).stopped is None
     assert row(copy, 2)["gate"]["goes_on_from"] == 2
 
 
@@ -164,20 +165,20 @@ def test_the_gate_may_end_the_campaign(copy: Campaign, capsys: pytest.CaptureFix
 def test_a_spent_budget_ends_the_campaign_until_it_is_raised(
     copy: Campaign, capsys: pytest.CaptureFixture[str], rule: str, setting: str, said: str
 ) -> None:
-    current = read_current(copy.layout)
-    del current["rounds"]["02"]  # round 2 has not begun
-    write_current(copy.layout, current)
+    state = read_current(copy.layout)
+    before = {name: steps for name, steps in state.rounds.items() if name != "02"}
+    write_current(copy.layout, state.with_fact("rounds", before))  # round 2 has not begun
     ledger = copy.layout.ledger.read_bytes()
     assert ratchet(*RUN, "--set", setting) == 0
     assert said in capsys.readouterr().out
-    assert read_current(copy.layout)["stopped"]["rule"] == rule
-    assert read_current(copy.layout)["promoted"]["round"] == 1
+    assert read_current(copy.layout).stopped.rule == rule
+    assert read_current(copy.layout).promoted.round == 1
     assert ratchet("status", "campaign", "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert told["state"] == "finished" and told["stopped"]["rule"] == rule
     assert ratchet(*RUN) == 0, "the same, with more to spend"
-    assert read_current(copy.layout)["promoted"]["round"] == 2
-    assert read_current(copy.layout)["stopped"] is None
+    assert read_current(copy.layout).promoted.round == 2
+    assert read_current(copy.layout).stopped is None
     assert copy.layout.ledger.read_bytes() == ledger
 
 

@@ -15,7 +15,7 @@ from small_campaign import UNTRAINED, Campaign
 from test_actions import ratchet
 from test_planted import row
 
-from dpo_core.campaign.branching import read_origin
+from dpo_core.campaign.branching import InheritedAccount, read_origin
 from dpo_core.campaign.ledger import Entry
 from dpo_core.evaluation.certification import evidence
 from dpo_core.tables import read_rows
@@ -151,7 +151,7 @@ def test_a_branch_inherits_what_was_used(
     assert ratchet("branch", "campaign", "--from-round", "1", "--campaign-dir", "branch") == 0
     origin = read_origin(type(left.layout)(left.folder / "branch"))
     assert origin is not None and origin.certified is not None
-    assert dict(origin.certified) == {"decisions": 2, "planned": 3, "used": 48}
+    assert origin.certified == InheritedAccount(decisions=2, planned=3, used=48)
 
 
 def test_a_certified_round_is_computed_again_bit_by_bit(

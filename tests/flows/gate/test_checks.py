@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
+from dpo_core.campaign.gate_record import GateCheck
+from dpo_core.campaign.round_metrics import RoundMetrics
 from dpo_core.errors import ConfigError
-from dpo_core.gate.checks import GateCheck, values_to_try
+from dpo_core.gate.checks import values_to_try
 from dpo_core.gate.config import GateConfig, gate_recipe
 from dpo_core.gate.decision import Best, Decision, decide
 from flows.config import validate
@@ -34,7 +36,8 @@ HEALTHY: dict[str, Any] = {
 def decided(gate: dict[str, Any] | None = None, /, **numbers: Any) -> Decision:
     """Of a policy that is healthy but for `numbers`."""
     config = GateConfig.model_validate(gate or {})
-    return decide({**HEALTHY, **numbers}, config, number=1, previous=0, best=Best(0, 0.5))
+    row = RoundMetrics.model_validate({"round": 1, **HEALTHY, **numbers})
+    return decide(row, config, previous=0, best=Best(0, 0.5))
 
 
 def failed(found: Decision) -> list[str]:

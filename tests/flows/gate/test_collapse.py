@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from small_campaign import Campaign
-from synthetic import Synthetic
+from synthetic import Synthetic, measured
 
 from dpo_core.gate.config import GateConfig
 from dpo_core.gate.decision import Best, Decision, decide
@@ -29,8 +29,8 @@ N = 64
 
 
 def decided(numbers: dict[str, Any], **gate: Any) -> Decision:
-    config = GateConfig.model_validate(gate)
-    return decide(numbers, config, number=1, previous=0, best=Best(0, 0.5))
+    config, row = GateConfig.model_validate(gate), measured(numbers)
+    return decide(row, config, previous=0, best=Best(0, 0.5))
 
 
 def failed(found: Decision) -> set[str]:

@@ -4,9 +4,12 @@ from typing import Any
 
 import pytest
 
+from dpo_core.campaign.gate_record import PersonsDecision
+from dpo_core.campaign.round_metrics import RoundMetrics
+from dpo_core.campaign.step_facts import CertificateFacts
 from dpo_core.gate.checks import certificate_checks
 from dpo_core.gate.config import GateConfig
-from dpo_core.gate.decision import Best, Decision, PersonsDecision, apply_answer, decide, find_best
+from dpo_core.gate.decision import Best, Decision, apply_answer, decide, find_best
 from flows.config.defaults import earlier_defaults
 
 BEATEN = {"win_rate_gate": 0.44, "win_rate_gate_low": 0.38}
@@ -27,34 +30,33 @@ RETRY = {
 def decided(
     numbers: dict[str, Any],
     attempt: int = 1,
-    certificate: dict[str, Any] | None = None,
+    certificate: CertificateFacts | None = None,
     **gate: Any,
 ) -> Decision:
     """Of round 3, which began at round 1; the best so far is round 1."""
     config = GateConfig.model_validate({**OTHERS_OFF, **gate})
     best = Best(1, 0.57)
-    more = [] if certificate is None else list(certificate_checks(certificate))
-    holds = certificate is not None and certificate["certified"]
+    test = certificate or CertificateFacts()
     return decide(
-        {**numbers, "certified": holds},
+        RoundMetrics.model_validate({"round": 3, **numbers}),
         config,
-        number=3,
         previous=1,
         best=best,
         attempt=attempt,
-        more=more,
+        certified=test.certified,
+        more=list(certificate_checks(test)),
     )
 
 
-def certificate(passed: bool) -> dict[str, Any]:
+def certificate(passed: bool) -> CertificateFacts:
     evidence = {"log_e": 4.31 if passed else 1.2, "needed": 4.2, "units": 256, "reached_at": 211}
-    return {"certified": True, "passed": passed, "decision": 2, "planned": 3, **evidence}
+    return CertificateFacts(certified=True, passed=passed, decision=2, planned=3, **evidence)
 
 
 def test_a_certificate_counts_groups_where_they_stay_together() -> None:
     [(_, sentence)] = certificate_checks(certificate(False), groups=True)
     assert "after 256 groups of gate prompts does not reach" in sentence
-    alone = {**certificate(False), "about": "gate_set"}
+    alone = certificate(False).model_copy(update={"about": "gate_set"})
     [(_, sentence)] = certificate_checks(alone, groups=True)
     assert "after 256 prompts of the gate set alone does not reach" in sentence
 
@@ -71,7 +73,9 @@ def test_a_certificate_decides_in_place_of_the_interval() -> None:
         "evidence 1.20 nats after 256 gate prompts does not reach the 4.20 required for decision "
         "2 of 3",
     )
-    assert decided(BETTER, certificate={"certified": False}).action == "promote", "none was left"
+    assert decided(BETTER, certificate=CertificateFacts(certified=False)).action == "promote", (
+        "none was left"
+    )
 
 
 def test_length_controlled_is_an_extra_check_beside_a_certificate() -> None:
@@ -146,7 +150,8 @@ def test_a_regression_suite_that_fell_refuses() -> None:
 )
 def test_what_happens_otherwise(otherwise: str, goes_on_from: int, said: str) -> None:
     config = GateConfig.model_validate({**OTHERS_OFF, "otherwise": otherwise})
-    found = decide(BEATEN, config, number=4, previous=1, best=Best(2, 0.612))
+    numbers = RoundMetrics(round=4, **BEATEN)
+    found = decide(numbers, config, previous=1, best=Best(2, 0.612))
     assert (found.action, found.goes_on_from) == (otherwise, goes_on_from)
     assert found.sentence.startswith(said)
     best = "round 2 is the best so far, with lower bound 61.2% of its win rate vs. base on gate"

@@ -9,6 +9,7 @@ from written_campaign import Written
 
 from dpo_core.campaign.facts import count_gate_looks
 from dpo_core.campaign.ledger import Entry
+from dpo_core.campaign.round_metrics import RoundMetrics
 from reporting.as_json import as_json
 from reporting.at_a_glance import at_a_glance
 from reporting.report import render_report
@@ -48,12 +49,12 @@ def test_it_is_said_once_there_were_several(tmp_path: Path) -> None:
 
 def test_what_is_extrapolated_or_left_out_is_said() -> None:
     summary = demo()
-    row = {
-        **summary.rounds[-1],
-        "lc_win_rate_base": 0.8,
-        "lc_win_rate_base_extrapolated": True,
-        "decided": {"base": {"comparisons": 512, "decided": 300}},
-    }
+    row = summary.rounds[-1] | RoundMetrics(
+        round=3,
+        lc_win_rate_base=0.8,
+        lc_win_rate_base_extrapolated=True,
+        decided={"base": {"comparisons": 512, "decided": 300}},
+    )
     shown = replace(summary, rounds=(*summary.rounds[:-1], row))
     better, _, trusted = (said for _, said in at_a_glance(shown))
     assert "length-controlled 80%, extrapolated;" in better

@@ -57,7 +57,7 @@ def test_a_bad_round_is_refused_and_the_campaign_ends_as_well_as_without_it(
     # What comes next begins where the campaign would stand without the bad round ...
     start = row(improving, 1)["policy"]
     assert after["previous_policy"] == start == row(improving, 2)["previous_policy"]
-    assert after["promoted"] and read_current(planted.layout)["promoted"]["round"] == 3
+    assert after["promoted"] and read_current(planted.layout).promoted.round == 3
     # ... and ends as well: not worse than the good round beyond what prompts and seeds differ in,
     _, estimate, high = gain(planted, 3, improving, 2)
     assert high > 0 and estimate > -0.5

@@ -3,26 +3,28 @@
 from collections.abc import Sequence
 from typing import Any
 
+from dpo_core.campaign.current import StopReason
+from dpo_core.campaign.gate_record import GateRecord
 from dpo_core.campaign.rollbacks import Rollback
+from dpo_core.campaign.round_metrics import RoundMetrics
 from dpo_core.gate.config import StopConfig
-from dpo_core.gate.stop_rules import StopReason, stop_rule
+from dpo_core.gate.stop_rules import stop_rule
 
 
 def row(
     number: int, against_base: float, promoted: bool, goes_on_from: int | None = None, **others: Any
-) -> dict[str, Any]:
-    goes_on = number if promoted else goes_on_from
-    return {
-        "round": number,
-        "promoted": promoted,
-        "win_rate_gate_base": against_base,
-        "gate": {"goes_on_from": goes_on},
+) -> RoundMetrics:
+    return RoundMetrics(
+        round=number,
+        promoted=promoted,
+        win_rate_gate_base=against_base,
+        gate=GateRecord(goes_on_from=number if promoted else goes_on_from),
         **others,
-    }
+    )
 
 
 def stopped(
-    rows: list[dict[str, Any]], people: Sequence[Rollback] = (), **stop: Any
+    rows: list[RoundMetrics], people: Sequence[Rollback] = (), **stop: Any
 ) -> StopReason | None:
     return stop_rule(rows, StopConfig.model_validate(stop), people)
 
@@ -78,7 +80,7 @@ def test_a_gain_is_measured_from_where_a_person_let_it_begin() -> None:
 
 
 def test_a_gain_is_none_by_a_win_rate_that_is_extrapolated() -> None:
-    def controlled(number: int, plain: float, low: float, extrapolated: bool) -> dict[str, Any]:
+    def controlled(number: int, plain: float, low: float, extrapolated: bool) -> RoundMetrics:
         lc = "lc_win_rate_gate_base"
         return row(number, plain, True, **{lc: low, f"{lc}_extrapolated": extrapolated})
 

@@ -201,16 +201,16 @@ def test_an_audit_that_older_rules_stopped_is_made_again_and_others_are_not(soun
     by_older_rules = sound.audit()
     ledger = sound.folder / "audited" / "ledger.jsonl"
 
-    def as_if_written_before(blocks: bool) -> None:
+    def as_if_written_before(because: str) -> None:
         [entry, *_] = [json.loads(line) for line in ledger.read_text().splitlines()]
         entry.pop(SEAL, None)  # there was none either
         entry["facts"].pop("rules", None)
-        entry["facts"]["findings"]["bos_doubled"]["blocks"] = blocks
+        entry["facts"]["findings"]["bos_doubled"] |= {"because": because, "blocks": bool(because)}
         ledger.write_text(json.dumps(entry) + "\n")
 
-    as_if_written_before(blocks=False)
+    as_if_written_before(because="")
     assert sound.audit().entry.fingerprint == by_older_rules.entry.fingerprint
-    as_if_written_before(blocks=True)
+    as_if_written_before(because="1 reached the preferences")
     again = sound.audit()
     assert again.entry.fingerprint != by_older_rules.entry.fingerprint
     check_audit(again)

@@ -196,13 +196,13 @@ def rewound(reference: Path, campaign: Path, number: int, step: str) -> Path:
     kept = steps.index((number, step)) + 1
     lines = layout.ledger.read_text().splitlines(keepends=True)
     layout.ledger.write_text("".join(lines[:kept]))
-    current = read_current(layout)
+    state = read_current(layout)
+    rounds = {name: dict(steps) for name, steps in state.rounds.items()}
     for gone_round, gone in steps[kept:]:
-        name = current["rounds"][round_name(gone_round)].pop(gone)
+        name = rounds[round_name(gone_round)].pop(gone)
         shutil.rmtree(layout.round(gone_round) / name)
-    if number == 0:
-        del current["promoted"]
-    write_current(layout, current)
+    state = state.with_fact("rounds", rounds)
+    write_current(layout, state.with_fact("promoted", None) if number == 0 else state)
     layout.metrics.unlink()
     return campaign
 

@@ -62,7 +62,7 @@ def test_tables_hold_the_rounds_beside_each_other() -> None:
     assert [row[place] for row in stands[1:]] == ["round 3", "round 2"]
     assert "LC wins vs base %" not in stands[0]  # no campaign knows it
     took = table("Cost")
-    seconds = [sum(row["seconds_round"] for row in side.summary.rounds) for side in TWO.sides]
+    seconds = [sum(row.seconds_round or 0 for row in side.summary.rounds) for side in TWO.sides]
     hours = took[0].index("hours")
     assert [row[hours] for row in took[1:]] == [f"{each / 3600:.3g}" for each in seconds]
 

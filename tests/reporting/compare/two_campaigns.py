@@ -34,7 +34,8 @@ def parent(**changes: Any) -> Side:
 def branch(**changes: Any) -> Side:
     """It left the other one after round 1 and had one round of its own, a better one."""
     first, second, _ = demo().rounds
-    own = {**second, "policy": "f" * 64, "win_rate_base": 0.8, "kl_base_nats": 0.52}
+    better = {"policy": "f" * 64, "win_rate_base": 0.8, "kl_base_nats": 0.52}
+    own = second.model_copy(update=better)
     made = parent(
         label="demo-cpu-from-1",
         summary=replace(demo(), name="demo-cpu-from-1", rounds=(first, own), rounds_planned=2),
