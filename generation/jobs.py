@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from dpo_core.campaign.step_facts import EngineSpeed
 from dpo_core.config import Count
 from dpo_core.jobs import ChildJob, JobResult, Kinds, Result, job_kinds
 from generation.config import SamplingConfig
@@ -18,15 +19,6 @@ class EngineResult(JobResult):
 
     threads: int = 0
     device: str = "cpu"
-
-
-class EngineSpeed(BaseModel):
-    """What one of several engines sampled, and its seconds for it."""
-
-    model_config = ConfigDict(frozen=True)
-
-    tokens: int
-    seconds: float
 
 
 class SampleResult(EngineResult):

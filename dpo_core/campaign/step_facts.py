@@ -49,12 +49,25 @@ class PromptsFacts(StepFacts):
     reused: int = 0
 
 
+class EngineSpeed(StepFacts):
+    """What one of several engines sampled, and its seconds for it."""
+
+    tokens: int = 0
+    seconds: float = 0.0
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.tokens / max(self.seconds, 1e-9)
+
+
 class SampledFacts(StepFacts):
-    """What sampling read and wrote; seconds_engine: None of a step that sampled nothing."""
+    """What sampling read and wrote; seconds_engine: None of a step that sampled nothing, of several
+    `engines` those of the one that took longest."""
 
     prompt_tokens: int | None = None
     tokens: int = 0
     seconds_engine: float | None = None
+    engines: tuple[EngineSpeed, ...] = ()
 
 
 class PairsFacts(StepFacts):
