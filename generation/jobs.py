@@ -5,9 +5,9 @@ from typing import Literal, TypeVar
 
 from pydantic import Field
 
-from dpo_core.campaign.step_facts import EngineSpeed
 from dpo_core.config import Count
 from dpo_core.jobs import ChildJob, JobResult, Kinds, Result, job_kinds
+from dpo_core.step_facts import EngineSpeed
 from generation.config import SamplingConfig
 from generation.engine import DecodingOptions
 

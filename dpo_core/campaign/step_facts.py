@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from dpo_core.records import Cost
+from dpo_core.step_facts import EngineSpeed
 from dpo_core.step_facts import StepFacts as StepFacts
 
 
@@ -47,17 +48,6 @@ class PromptsFacts(StepFacts):
     pairs: int | None = None
     ended_by: str | None = None
     reused: int = 0
-
-
-class EngineSpeed(StepFacts):
-    """What one of several engines sampled, and its seconds for it."""
-
-    tokens: int = 0
-    seconds: float = 0.0
-
-    @property
-    def tokens_per_second(self) -> float:
-        return self.tokens / max(self.seconds, 1e-9)
 
 
 class SampledFacts(StepFacts):

@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict
 
 from dpo_core.atomic import write_text
 from dpo_core.campaign.layout import SHARDS
-from dpo_core.campaign.step_facts import EngineSpeed
 from dpo_core.children import Report
 from dpo_core.hashing import content_id
 from dpo_core.seen_files import cached_sha256
+from dpo_core.step_facts import EngineSpeed
 from dpo_core.tables import concatenate, count_rows
 from generation.jobs import EngineResult, RowsJob, SampleResult
 
