@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import loop, pool, proof, sampling
+from benchmarks import loop, pool, proof, sampling, scale
 from benchmarks.measure import machine
 from dpo_core.campaign.ledger import Entry
 
@@ -24,6 +24,18 @@ def test_pool_reads_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert all(row["peak_memory_mib"] > 10 and row["cpu_seconds"] >= 0 for row in result["pools"])
     assert isinstance(result["holds"], bool)
     pool.show(result)
+
+
+@pytest.mark.proof
+def test_scale_compares_the_same_files(capsys: pytest.CaptureFixture[str]) -> None:
+    words = "--prompts 8 --shards 4 --repeats 1 --hidden-size 128 --layers 1"
+    options = scale.parse(words.split())
+    engines = scale.measure_engines(options)
+    assert engines["same_files"] and engines["shards"] == 4
+    dispatched = scale.measure_dispatch(engines=8, shards=200, seconds=0.01)
+    assert 0 < dispatched["busy_share"] <= 1
+    scale.show({"engines": engines, "dispatch": dispatched})
+    assert "two against one" in capsys.readouterr().out
 
 
 @pytest.mark.proof
