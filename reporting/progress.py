@@ -118,10 +118,8 @@ def _line(entry: Entry, rounds: int) -> str:
     parts = [f"{where:<10} {entry.step:<12} {entry.seconds:6.1f} s"]
     if entry.came_in or entry.kept:
         parts.append(f"{entry.came_in:,} in, {entry.kept:,} kept" + _reasons(entry))
-    if (
-        "seconds_engine" in entry.facts
-        and (sampled := SampledFacts.read(entry.facts)).seconds_engine
-    ):
+    sampled = SampledFacts.read(entry.facts if "seconds_engine" in entry.facts else {})
+    if sampled.tokens and sampled.seconds_engine:
         parts.append(f"{sampled.tokens / sampled.seconds_engine:,.0f} tokens/s")
     return "  ".join(parts)
 
