@@ -18,6 +18,11 @@ def column(meaning: str, *, volatile: bool = False) -> Any:
     return Field(None, description=meaning, json_schema_extra={"volatile": volatile})
 
 
+def unrepeated(meaning: str) -> Any:
+    """A field that cannot repeat between equal runs."""
+    return column(meaning, volatile=True)
+
+
 def low_of(name: str) -> Any:
     """The lower end of an interval."""
     return column(f"lower end of the interval of {name}")

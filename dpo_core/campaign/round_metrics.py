@@ -20,6 +20,7 @@ from dpo_core.campaign.metric_fields import (
     high_of,
     low_of,
     of_policy,
+    unrepeated,
 )
 
 
@@ -294,64 +295,42 @@ class RoundMetrics(MetricRow):
     length_mean_base: Number = of_policy("length_mean", "base")
     gate_prompts: Whole = column("distinct gate prompts compared")
     test_prompts: Whole = column("distinct test prompts compared")
-    seconds_sample: Number = column("seconds to sample the training completions", volatile=True)
-    seconds_judge: Number = column(
-        "seconds for scores, pairs, judgements and preferences",
-        volatile=True,
+    seconds_sample: Number = unrepeated("seconds to sample the training completions")
+    seconds_judge: Number = unrepeated("seconds for scores, pairs, judgements and preferences")
+    seconds_train: Number = unrepeated("seconds for the reference pass and optimiser steps")
+    seconds_evaluate: Number = unrepeated("seconds to sample and compare on held-out prompts")
+    seconds_start: Number = unrepeated("seconds to start sampling and training processes")
+    seconds_round: Number = unrepeated("seconds of the whole round, all of the above included")
+    tokens_per_second: Number = unrepeated("sampled tokens per second of seconds_sample")
+    train_tokens_per_second: Number = unrepeated(
+        "tokens of pairs, with their prompt counted once, per second of the optimiser steps"
     )
-    seconds_train: Number = column(
-        "seconds for the reference pass and optimiser steps",
-        volatile=True,
+    train_flops_per_second: Number = unrepeated(
+        "useful floating-point operations per second of the optimiser steps"
     )
-    seconds_evaluate: Number = column(
-        "seconds to sample and compare on held-out prompts",
-        volatile=True,
+    mfu: Number = unrepeated(
+        "train_flops_per_second as a share of the device's peak; none where the peak is unknown"
     )
-    seconds_start: Number = column(
-        "seconds to start sampling and training processes",
-        volatile=True,
+    train_peak_memory_gib: Number = unrepeated("peak memory of the training process")
+    gpu_seconds: Number = unrepeated("seconds that steps held GPUs, times their number")
+    cpu_seconds: Number = unrepeated("CPU time of all processes of the steps")
+    tokens_in: Whole = unrepeated(
+        "prompt tokens read by sampling, each prompt once, plus tokens read by model judges"
     )
-    seconds_round: Number = column(
-        "seconds of the whole round, all of the above included",
-        volatile=True,
+    tokens_out: Whole = unrepeated("tokens sampled, plus tokens written by model judges")
+    labels_by_source: dict[str, int] | None = unrepeated(
+        "judge or person → verdicts on training pairs"
     )
-    tokens_per_second: Number = column("sampled tokens per second of seconds_sample", volatile=True)
-    train_tokens_per_second: Number = column(
-        "tokens of pairs, with their prompt counted once, per second of the optimiser steps",
-        volatile=True,
+    money: Number = unrepeated(
+        "total cost of everything with a price; none where nothing has a price"
     )
-    train_flops_per_second: Number = column(
-        "useful floating-point operations per second of the optimiser steps",
-        volatile=True,
-    )
-    mfu: Number = column(
-        "train_flops_per_second as a share of the device's peak; none where the peak is unknown",
-        volatile=True,
-    )
-    train_peak_memory_gib: Number = column("peak memory of the training process", volatile=True)
-    gpu_seconds: Number = column("seconds that steps held GPUs, times their number", volatile=True)
-    cpu_seconds: Number = column("CPU time of all processes of the steps", volatile=True)
-    tokens_in: Whole = column(
-        "prompt tokens read by sampling, each prompt once, plus tokens read by model judges",
-        volatile=True,
-    )
-    tokens_out: Whole = column("tokens sampled, plus tokens written by model judges", volatile=True)
-    labels_by_source: dict[str, int] | None = column(
-        "judge or person → verdicts on training pairs", volatile=True
-    )
-    money: Number = column(
-        "total cost of everything with a price; none where nothing has a price",
-        volatile=True,
-    )
-    money_by: dict[str, Number] | None = column(
+    money_by: dict[str, Number] | None = unrepeated(
         "gpu, cpu, tokens, labels, judges (at their own prices) → money; none where the price"
-        " is unknown",
-        volatile=True,
+        " is unknown"
     )
-    currency: Text = column("currency of money: prices.currency", volatile=True)
-    cost_by_step: dict[str, parts.StepCost] | None = column(
-        "step → seconds, cpu_seconds, gpu_seconds, tokens_in, tokens_out, money",
-        volatile=True,
+    currency: Text = unrepeated("currency of money: prices.currency")
+    cost_by_step: dict[str, parts.StepCost] | None = unrepeated(
+        "step → seconds, cpu_seconds, gpu_seconds, tokens_in, tokens_out, money"
     )
 
     @property

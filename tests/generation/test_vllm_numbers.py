@@ -14,6 +14,8 @@ from dpo_core.schemas import CONTINUATIONS, PROMPTS
 from dpo_core.tables import read_rows, write_rows
 from examples.reviews.grammar import WORDS
 from examples.reviews.model import build
+from flows.compute.pool import WorkerPool
+from flows.compute.shards import carry_out_in_shards
 from generation.config import SamplingConfig
 from generation.engine import DecodingOptions
 from generation.jobs import ContinuationsJob, SampleJob, ScoreJob
@@ -34,7 +36,9 @@ class Sampler:
         self.config = SamplingConfig(
             max_tokens=MAX_TOKENS, max_model_len=MAX_MODEL_LEN, shard_prompts=shard_prompts
         )
-        self.child = Child.start("generation.worker", folder / "worker.log", ENV)
+        log = folder / "worker.log"
+        self.pool = WorkerPool(lambda _: Child.start("generation.worker", log, ENV))
+        self.child, _ = self.pool.worker()
 
     def sample(self, policy: Path, texts: Sequence[str], name: str, **more: Any) -> Path:
         prompts, out = self.folder / "prompts.parquet", self.folder / f"{name}.parquet"
@@ -49,7 +53,8 @@ class Sampler:
             samples_per_prompt=SAMPLES,
             seed=SEED,
         )
-        self.child.carry_out(job.model_copy(update=more))
+        job = job.model_copy(update=more)
+        carry_out_in_shards(job, self.pool, Path("/"), 1, lambda *_: None)
         return out
 
     def logps(self, policy: Path, completions: Path) -> dict[str, float]:
