@@ -36,6 +36,8 @@ from dpo_core.schemas import PROMPTS
 from dpo_core.tables import iterate_rows, write_rows
 from examples.reviews.grammar import JOINTS, clause
 from examples.reviews.model import build
+from flows.compute.pool import WorkerPool
+from flows.compute.shards import carry_out_in_shards
 from generation.config import SamplingConfig
 from generation.jobs import SampleJob
 
@@ -80,14 +82,17 @@ class Pipeline:
             dtype=options.dtype,
             **shard,
         )
-        self._child = Child.start("generation.worker", prompts.folder / "worker.log", _env(options))
+        log, env = prompts.folder / "worker.log", _env(options)
+        self._pool = WorkerPool(lambda _: Child.start("generation.worker", log, env))
+        self._child, self._seconds_process = self._pool.worker()
 
     def run(self, prompts: Path) -> dict[str, float]:
         """One prompt file to completions.parquet; what it took, as the parent sees it."""
         pid = self._child.process.pid
         forget_peak_memory(pid)
         started, cpu_started = time.monotonic(), cpu_seconds(pid)
-        result = self._child.carry_out(self._job(prompts), report=lambda *_: None)
+        job = self._job(prompts)
+        result = carry_out_in_shards(job, self._pool, Path("/"), 1, lambda *_: None)
         seconds, cpu = time.monotonic() - started, cpu_seconds(pid) - cpu_started
         return {
             "tokens": result.tokens,
@@ -95,7 +100,7 @@ class Pipeline:
             "cpu_seconds": cpu,
             "engine_seconds": result.seconds_engine,
             "peak_memory_mib": peak_memory_mib(pid),
-            "start_seconds": result.seconds_start + self._child.seconds_start,
+            "start_seconds": result.seconds_start + self._seconds_process,
         }
 
     def tokens_sha256(self) -> str:
@@ -110,9 +115,8 @@ class Pipeline:
         return SampleJob(
             policy=self._prompts.policy,
             policy_id="benchmark",
-            prompts=prompts,
+            source=prompts,
             out=self._out,
-            shards=self._prompts.folder / "shards",
             samples_per_prompt=self._samples,
             seed=_SEED,
             config=self._config,
@@ -122,7 +126,7 @@ class Pipeline:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._child.close()
+        self._pool.release()
 
 
 class RawVllm:

@@ -30,7 +30,7 @@ class JobResult(StepFacts):
     def as_json(self) -> dict[str, Any]:
         return self.model_dump(mode="json", exclude_unset=True, exclude={"versions"})
 
-    def as_answer(self) -> Mapping[str, object]:
+    def as_answer(self) -> dict[str, Any]:
         """What travels to the parent: the fields that were given."""
         return self.model_dump(mode="json", exclude_unset=True)
 

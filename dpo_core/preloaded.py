@@ -18,6 +18,7 @@ import ctypes
 import importlib
 import json
 import os
+import re
 import runpy
 import selectors
 import signal
@@ -37,18 +38,9 @@ SOCKET = "RATCHET_PRELOADED"
 _IN_STEAD = "RATCHET_IN_ANOTHERS_STEAD"
 _ROOM = "RATCHET_ROOM_FOR_VARIABLES"
 # Libraries read these on import, so a process with other values is not forked.
-_READ_AT_IMPORT = (
-    "ATEN_",
-    "CUDA_",
-    "HF_",
-    "LD_PRELOAD",
-    "MKL_",
-    "OMP_NUM_THREADS",
-    "PREFECT_",
-    "PYTHONHASHSEED",
-    "TORCHDYNAMO_",
-    "TORCH_",
-    "TRANSFORMERS_",
+_READ_AT_IMPORT = re.compile(
+    "ATEN_|CUDA_|HF_|LD_PRELOAD|MKL_|OMP_NUM_THREADS|PREFECT_|PYTHONHASHSEED|TORCHDYNAMO_|TORCH_|"
+    "TRANSFORMERS_"
 )
 _READ_LATER = ("CUDA_DEVICE_ORDER", "TORCH_NCCL_")
 _HEADER_BYTES = 8
@@ -112,12 +104,7 @@ def fork(
     """
     if not env.get(SOCKET):
         return None
-    request: _Request = {
-        "module": module,
-        "env": dict(env),
-        "cwd": os.getcwd(),
-        "passed": list(passed),
-    }
+    request = _Request(module=module, env=dict(env), cwd=os.getcwd(), passed=list(passed))
     return _fork(env[SOCKET], request, [output.fileno(), output.fileno(), *passed.values()])
 
 
@@ -133,13 +120,7 @@ def run_command(
     path: socket of a fork server; without one the command is started as usual.
     """
     module, *arguments = words
-    request: _Request = {
-        "module": module,
-        "env": dict(env),
-        "cwd": str(folder),
-        "passed": [],
-        "arguments": arguments,
-    }
+    request = _Request(module=module, env={**env}, cwd=str(folder), passed=[], arguments=arguments)
     with TemporaryFile() as output, TemporaryFile() as errors:
         files = [output.fileno(), errors.fileno()]
         process = _fork(path, request, files) if path else None
@@ -264,7 +245,7 @@ class _Preloaded:
         return {
             name: value
             for name, value in env.items()
-            if name.startswith(_READ_AT_IMPORT)
+            if _READ_AT_IMPORT.match(name)
             and not name.startswith(_READ_LATER)
             and name not in self._read_again
         }

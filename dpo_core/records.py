@@ -9,16 +9,16 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, TypedDict
+from typing import Annotated, Literal, TypedDict
 
 from dpo_core.hashing import content_id, normalise, text_id
+from dpo_core.row_types import VOLATILE, Int32, Messages, VolatileTime
 
 Split = Literal["train", "gate", "test"]
 Verdict = Literal["a", "b", "tie", "both_bad"]
 VERDICTS: tuple[Verdict, ...] = ("a", "b", "tie", "both_bad")
 Side = Literal["a", "b"]
 OTHER_SIDE: Mapping[Side, Side] = {"a": "b", "b": "a"}
-
 
 HUMAN = "human:"
 """Prefix of the source of a person's judgements; the annotator's name follows."""
@@ -167,13 +167,11 @@ def _is_finite(value: float) -> bool:
 class Judgement:
     """One source's verdict on one pair.
 
-    verdict: None is an abstention. reason: of an abstention, or for the verdict.
-    confidence: the source's own probability that the verdict is right.
-    raw: a model judge's reply. cost: of the judgement.
-    forward, backward: verdicts with a read first and with b read first, both in terms of a and b,
-        where the source read both orders.
-    caused_by: for an abstention, the one side whose answer could not be judged; None where it was
-        neither or both, or is unknown.
+    verdict: None is an abstention. reason: of an abstention, or for the verdict. confidence: the
+    source's own probability that the verdict is right. raw: a model judge's reply. forward,
+    backward: verdicts with a read first and with b read first, both in terms of a and b, where the
+    source read both orders. caused_by: for an abstention, the one side whose answer could not be
+    judged; None where it was neither or both, or is unknown.
     """
 
     verdict: Verdict | None
@@ -223,7 +221,7 @@ def is_person(source: str) -> bool:
 
 
 class JudgementRow(TypedDict):
-    """The row of schema JUDGEMENTS for a judge's judgement; people's have a time in `at`."""
+    """A judge's judgement of a pair; people's have a time in `at`."""
 
     pair_id: str
     source: str
@@ -236,7 +234,7 @@ class JudgementRow(TypedDict):
     tokens_in: int
     tokens_out: int
     money: float
-    at: datetime | None
+    at: Annotated[datetime | None, VOLATILE]
 
 
 def judgement_row(pair_id: str, source: str, judgement: Judgement) -> JudgementRow:
@@ -266,7 +264,7 @@ class MeasureRow(TypedDict):
 
 
 class ScoreRow(TypedDict):
-    """The row of schema SCORES for a score."""
+    """A score of a completion."""
 
     completion_id: str
     source: str
@@ -306,11 +304,11 @@ def score_from_row(row: ScoreRow) -> Score:
 
 
 class PromptRow(TypedDict):
-    """The row of schema PROMPTS for a prompt. extra: JSON."""
+    """A prompt. extra: JSON."""
 
     prompt_id: str
     prompt: str | None
-    messages: list[dict[str, str]] | None
+    messages: Messages | None
     extra: str
     split: Split
 
@@ -339,30 +337,32 @@ def prompt_from_row(row: PromptRow) -> Prompt:
 
 
 class LabelRow(TypedDict):
-    """The row of schema LABELS for a person's answer."""
+    """A person's answer, with its id in Argilla. record_id: content hash of what was asked. kind:
+    pair, gold or repeat. verdict: in terms of the pair's a and b; None: discarded. expected: the
+    known verdict of a gold pair. mode: blind or review. why: the pair was chosen."""
 
-    label_id: str
+    label_id: Annotated[str, VOLATILE]
     record_id: str
     pair_id: str
     kind: str
     annotator: str
     verdict: Verdict | None
     expected: Verdict | None
-    strength: int | None
+    strength: Int32 | None
     comment: str | None
     shown_first: Side
     mode: str
     why: str
-    at: datetime
+    at: VolatileTime
 
 
 class ImportedRow(TypedDict):
-    """The row of schema IMPORTED for an imported preference."""
+    """An imported preference, as texts."""
 
     pair_id: str
     prompt_id: str
     prompt: str | None
-    messages: list[dict[str, str]] | None
+    messages: Messages | None
     chosen: str
     rejected: str
     p_chosen: float

@@ -11,5 +11,8 @@ VOLATILE = "volatile"
 
 Int32 = Annotated[int, "int32"]
 Float32 = Annotated[float, "float32"]
+Messages = Annotated[list[dict[str, str]], "messages"]
+"""The messages of a conversation: each its role and content."""
+
 VolatileFloat = Annotated[float, VOLATILE]
 VolatileTime = Annotated[datetime, VOLATILE]

@@ -1,33 +1,22 @@
-"""The tables that steps write, as Arrow schemas, and what a row of some of them holds."""
+"""The tables that steps write, as Arrow schemas. A table with typed rows has them in its schema."""
 
 from typing import Literal, TypedDict
 
 import pyarrow as pa
 
-from dpo_core.row_types import Float32, Int32
+from dpo_core.records import ImportedRow, JudgementRow, LabelRow, PromptRow, ScoreRow
+from dpo_core.row_types import Float32, Int32, Messages
 from dpo_core.tables import schema_of
 
-_MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
-
-
-_MEASURES = pa.list_(
-    pa.struct([("name", pa.string()), ("numerator", pa.float64()), ("denominator", pa.float64())])
-)
-
-
-PROMPTS = pa.schema(
-    [
-        ("prompt_id", pa.string()),
-        ("prompt", pa.string()),
-        ("messages", _MESSAGES),
-        ("extra", pa.string()),
-        ("split", pa.string()),
-    ]
-)
+PROMPTS = schema_of(PromptRow)
+SCORES = schema_of(ScoreRow)
+JUDGEMENTS = schema_of(JudgementRow)
+LABELS = schema_of(LabelRow)
+IMPORTED = schema_of(ImportedRow)
 
 
 class CompletionRow(TypedDict):
-    """A sampled, imported or combined answer. token_logps: None where they are unknown."""
+    """An answer that a policy sampled."""
 
     completion_id: str
     prompt_id: str
@@ -44,21 +33,6 @@ class CompletionRow(TypedDict):
 COMPLETIONS = schema_of(CompletionRow)
 
 
-SCORES = pa.schema(
-    [
-        ("completion_id", pa.string()),
-        ("source", pa.string()),
-        ("score", pa.float64()),
-        ("reason", pa.string()),
-        ("measures", _MEASURES),
-        ("raw", pa.string()),
-        ("tokens_in", pa.int64()),
-        ("tokens_out", pa.int64()),
-        ("money", pa.float64()),
-    ]
-)
-
-
 PAIRS = pa.schema(
     [
         ("pair_id", pa.string()),
@@ -67,44 +41,6 @@ PAIRS = pa.schema(
         ("b", pa.string()),
         ("rule", pa.string()),
         ("margin", pa.float64()),
-    ]
-)
-
-
-JUDGEMENTS = pa.schema(
-    [
-        ("pair_id", pa.string()),
-        ("source", pa.string()),
-        ("verdict", pa.string()),
-        ("confidence", pa.float64()),
-        ("reason", pa.string()),
-        ("raw", pa.string()),
-        ("forward", pa.string()),
-        ("backward", pa.string()),
-        ("tokens_in", pa.int64()),
-        ("tokens_out", pa.int64()),
-        ("money", pa.float64()),
-        pa.field("at", pa.timestamp("ms", tz="UTC"), metadata={"volatile": "true"}),
-    ]
-)
-
-
-LABELS = pa.schema(
-    [
-        # The answer's id in Argilla.
-        pa.field("label_id", pa.string(), metadata={"volatile": "true"}),
-        ("record_id", pa.string()),  # content hash of what was asked
-        ("pair_id", pa.string()),
-        ("kind", pa.string()),  # pair, gold or repeat
-        ("annotator", pa.string()),
-        ("verdict", pa.string()),  # in terms of the pair's a and b; none: discarded
-        ("expected", pa.string()),  # the known verdict of a gold pair
-        ("strength", pa.int32()),
-        ("comment", pa.string()),
-        ("shown_first", pa.string()),  # a or b
-        ("mode", pa.string()),  # blind or review
-        ("why", pa.string()),  # the pair was chosen
-        pa.field("at", pa.timestamp("ms", tz="UTC"), metadata={"volatile": "true"}),
     ]
 )
 
@@ -145,29 +81,14 @@ PREFERENCES = pa.schema(
 )
 
 
-IMPORTED = pa.schema(  # imported preferences, as texts
-    [
-        ("pair_id", pa.string()),
-        ("prompt_id", pa.string()),
-        ("prompt", pa.string()),
-        ("messages", _MESSAGES),
-        ("chosen", pa.string()),
-        ("rejected", pa.string()),
-        ("p_chosen", pa.float64()),
-        ("sources", pa.list_(pa.string())),
-        ("agreement", pa.float64()),
-    ]
-)
-
-
 Answerer = Literal["policy", "opponent"]
 
 
 class OutcomeRow(TypedDict):
-    """A comparison of two answers.
+    """A comparison of the round's policy with an opponent.
 
-    outcome: 1 where the round's policy won; None: undecided. length_difference: tokens of its
-    answer minus tokens of the opponent's. unjudged: whose answer alone could not be judged.
+    outcome: 1: the round's policy won; None: undecided. length_difference: tokens of its answer
+    minus tokens of the opponent's. unjudged: the only one whose answer could not be judged.
     """
 
     opponent: str
@@ -216,29 +137,21 @@ class ScoredRow(TypedDict):
 SCORED = schema_of(ScoredRow)
 
 
-CONTINUATIONS = pa.schema(  # texts whose likelihoods are computed
-    [
-        ("continuation_id", pa.string()),
-        ("prompt_id", pa.string()),
-        ("prompt", pa.string()),
-        ("messages", _MESSAGES),
-        ("continuation", pa.string()),
-    ]
-)
-
-
 class ContinuationRow(TypedDict):
-    """A row of CONTINUATIONS."""
+    """A text whose likelihood is computed."""
 
     continuation_id: str
     prompt_id: str
     prompt: str | None
-    messages: list[dict[str, str]] | None
+    messages: Messages | None
     continuation: str
 
 
+CONTINUATIONS = schema_of(ContinuationRow)
+
+
 class LikelihoodRow(TypedDict):
-    """The log-prob of a text; greedy: whether each token was the likeliest."""
+    """A likelihood. greedy: whether each token was the likeliest."""
 
     continuation_id: str
     prompt_token_ids: list[Int32]

@@ -29,3 +29,14 @@ class StepFacts(BaseModel):
     def as_json(self) -> dict[str, Any]:
         """What is recorded: the fields that were given, in their order."""
         return self.model_dump(mode="json", exclude_unset=True)
+
+
+class EngineSpeed(StepFacts):
+    """What one of several engines sampled, and its seconds for it."""
+
+    tokens: int = 0
+    seconds: float = 0.0
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.tokens / max(self.seconds, 1e-9)

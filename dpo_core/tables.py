@@ -31,6 +31,8 @@ _ARROW = {
     bool: pa.bool_(),
     datetime: pa.timestamp("ms", tz="UTC"),
 }
+_MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
+_MARKED = {"int32": pa.int32(), "float32": pa.float32(), "messages": pa.list_(_MESSAGE)}
 _ROW_GROUP = 4096
 _CODEC = "zstd"
 TEXTS_AT_ONCE = 512
@@ -69,7 +71,7 @@ def _arrow(kind: Any) -> pa.DataType:
     if is_typeddict(kind):
         return pa.struct(_fields(kind))
     if narrow := set(_marks(kind)) - {VOLATILE}:
-        return pa.type_for_alias(narrow.pop())
+        return _MARKED[narrow.pop()]
     if get_origin(kind) is Literal:
         return pa.string()
     of_first = _arrow(get_args(kind)[0])  # of a list, a union with None, or what is annotated

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from dpo_core.config import Count
 from dpo_core.jobs import ChildJob, JobResult, Kinds, Result, job_kinds
+from dpo_core.step_facts import EngineSpeed
 from generation.config import SamplingConfig
 from generation.engine import DecodingOptions
 
@@ -18,15 +19,6 @@ class EngineResult(JobResult):
 
     threads: int = 0
     device: str = "cpu"
-
-
-class EngineSpeed(BaseModel):
-    """What one of several engines sampled, and its seconds for it."""
-
-    model_config = ConfigDict(frozen=True)
-
-    tokens: int
-    seconds: float
 
 
 class SampleResult(EngineResult):

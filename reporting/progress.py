@@ -118,12 +118,15 @@ def _line(entry: Entry, rounds: int) -> str:
     parts = [f"{where:<10} {entry.step:<12} {entry.seconds:6.1f} s"]
     if entry.came_in or entry.kept:
         parts.append(f"{entry.came_in:,} in, {entry.kept:,} kept" + _reasons(entry))
-    if (
-        "seconds_engine" in entry.facts
-        and (sampled := SampledFacts.read(entry.facts)).seconds_engine
-    ):
-        parts.append(f"{sampled.tokens / sampled.seconds_engine:,.0f} tokens/s")
+    sampled = SampledFacts.read(entry.facts) if "seconds_engine" in entry.facts else None
+    if sampled is not None and sampled.seconds_engine:
+        parts.append(f"{sampled.tokens / sampled.seconds_engine:,.0f} tokens/s" + _engines(sampled))
     return "  ".join(parts)
+
+
+def _engines(sampled: SampledFacts) -> str:
+    speeds = ", ".join(f"{engine.tokens_per_second:,.0f}" for engine in sampled.engines)
+    return f" ({len(sampled.engines)} engines: {speeds})" if speeds else ""
 
 
 def _reasons(entry: Entry) -> str:

@@ -12,6 +12,7 @@ from dpo_core.hashing import policy_id
 from dpo_core.records import prompt_row
 from dpo_core.schemas import PROMPTS
 from dpo_core.tables import write_rows
+from dpo_core.training.results import BaseFacts
 from flows.evaluation.held_out import Opponents
 from flows.round import prepare
 from flows.round_state import EvaluatedPolicy, Policy, RoundPreferences
@@ -67,7 +68,7 @@ def _trained(session: Session, base: EvaluatedPolicy) -> tuple[Policy, int]:
             ["benchmarks.frontier.trl_side", json.dumps({**job, **places})],
             child_environment(threads),
         )
-        facts = {"policy": policy_id(folder / "policy"), "steps": said["steps"]}
+        facts = BaseFacts(policy=policy_id(folder / "policy"), steps=said["steps"])
         return StepResult(len(texts), len(texts), facts=facts)
 
     artifact = session.step(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from dpo_core.campaign.current import valid_steps
 from dpo_core.campaign.inputs import Input
@@ -25,15 +25,14 @@ class StepResult:
     came_in: int = 0
     kept: int = 0
     dropped: Mapping[str, int] = field(default_factory=dict)
-    facts: StepFacts | Mapping[str, Any] = field(default_factory=StepFacts)
+    facts: StepFacts = field(default_factory=StepFacts)
     versions: Mapping[str, str] = field(default_factory=dict)
     costs: StepFacts = field(default_factory=StepFacts)
 
     @property
-    def recorded_facts(self) -> Mapping[str, Any]:
+    def recorded_facts(self) -> Mapping[str, object]:
         """Facts and costs as the ledger has them."""
-        facts = self.facts.as_json() if isinstance(self.facts, StepFacts) else self.facts
-        return {**facts, **self.costs.as_json()}
+        return {**self.facts.as_json(), **self.costs.as_json()}
 
 
 @dataclass(frozen=True)

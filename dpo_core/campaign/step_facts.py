@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from dpo_core.records import Cost
+from dpo_core.step_facts import EngineSpeed
 from dpo_core.step_facts import StepFacts as StepFacts
 
 
@@ -50,11 +51,13 @@ class PromptsFacts(StepFacts):
 
 
 class SampledFacts(StepFacts):
-    """What sampling read and wrote; seconds_engine: None of a step that sampled nothing."""
+    """What sampling read and wrote; seconds_engine: None of a step that sampled nothing, of several
+    `engines` those of the one that took longest."""
 
     prompt_tokens: int | None = None
     tokens: int = 0
     seconds_engine: float | None = None
+    engines: tuple[EngineSpeed, ...] = ()
 
 
 class PairsFacts(StepFacts):

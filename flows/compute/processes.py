@@ -13,7 +13,7 @@ from dpo_core.processor import has_gpu
 from flows.compute.judge_models import JudgeModels
 from flows.compute.metering import CostMeter
 from flows.compute.pool import WorkerPool
-from flows.compute.shards import Done, ShardedJob, ShardProgress
+from flows.compute.shards import Done, carry_out_in_shards
 from flows.compute.workers import (
     MachineResources,
     count_workers,
@@ -78,17 +78,8 @@ class Processes:
         self._prepare_engines(job.config, job.policy)
         needs = engine_needs(job.config, job.policy, self._threads)
         self._engines = count_workers(self._compute.sampling_workers, self._machine, needs)
-        sharded = ShardedJob.of(job)
-        missing = sharded.missing()
-        progress = ShardProgress(sharded, self._progress.advance)
-        self._pools["sampling"].carry_out(
-            [sharded.shards[number] for number in missing],
-            self._layout.root,
-            self._engines,
-            lambda at, done, unit: progress.advance(missing[at], done, unit),
-            lambda at, worker, result: sharded.finish(missing[at], worker, result),
-        )
-        result = sharded.join()
+        pool, report = self._pools["sampling"], self._progress.advance
+        result = carry_out_in_shards(job, pool, self._layout.root, self._engines, report)
         self._sampler_on_gpu = result.device != "cpu"
         return result
 

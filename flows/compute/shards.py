@@ -17,8 +17,10 @@ from dpo_core.campaign.layout import SHARDS
 from dpo_core.children import Report
 from dpo_core.hashing import content_id
 from dpo_core.seen_files import cached_sha256
+from dpo_core.step_facts import EngineSpeed
 from dpo_core.tables import concatenate, count_rows
-from generation.jobs import EngineResult, EngineSpeed, RowsJob, SampleResult
+from flows.compute.pool import WorkerPool
+from generation.jobs import EngineResult, RowsJob, SampleResult
 
 Done = TypeVar("Done", bound=EngineResult)
 
@@ -79,7 +81,27 @@ class ShardedJob(Generic[Done]):
         return _sum_up(results)
 
 
-class ShardProgress:
+def carry_out_in_shards(
+    job: RowsJob[Done], pool: WorkerPool, root: Path, workers: int, report: Report
+) -> Done:
+    """Carry out a job by so many workers, each one shard at a time; finished shards are kept.
+
+    root: folder that the campaign's files lie in. Raises: as `Child.ask`.
+    """
+    sharded = ShardedJob.of(job)
+    missing = sharded.missing()
+    progress = _Progress(sharded, report)
+    pool.carry_out(
+        [sharded.shards[number] for number in missing],
+        root,
+        workers,
+        lambda at, done, unit: progress.advance(missing[at], done, unit),
+        lambda at, worker, result: sharded.finish(missing[at], worker, result),
+    )
+    return sharded.join()
+
+
+class _Progress:
     """Reports the progress of all shards together."""
 
     def __init__(self, job: ShardedJob[Any], report: Report) -> None:
@@ -119,7 +141,7 @@ def _sum_up(results: Sequence[tuple[int, Done]]) -> Done:
     def slowest(name: str) -> float:
         return max(float(sum(getattr(r, name) for r in of_worker[w])) for w in workers)
 
-    update: dict[str, Any] = {
+    update: dict[str, object] = {
         "seconds_start": slowest("seconds_start"),
         "gpus": sum(max(r.gpus or 0 for r in of_worker[w]) for w in workers),
         "versions": {k: v for part in parts for k, v in part.versions.items()},

@@ -64,8 +64,8 @@ def measure_training_win_rates(
 ) -> dict[str, float | None]:
     """training_win_rate_<opponent>: how often the training judge prefers the policy's answers.
 
-    From its scores, or from `compared` if it reads pairs. For a judge that
-    evaluates as well they are the win rates in `evaluated`.
+    From its scores, or from `compared` if it reads pairs. For a judge that evaluates as well they
+    are the win rates in `evaluated`.
     """
     numbers: dict[str, float | None] = {}
     for name, other in others.items():

@@ -139,9 +139,8 @@ def greedy(folder: Path, engine: str) -> dict[str, list[int]]:
         policy=folder / "policy",
         config=SamplingConfig.model_validate(config),
         policy_id="base",
-        prompts=folder / "prompts.parquet",
+        source=folder / "prompts.parquet",
         out=folder / f"{engine}.parquet",
-        shards=folder / f"shards-{engine}",
         samples_per_prompt=1,
         seed=0,
     )

@@ -8,8 +8,10 @@ from demo_summary import metrics
 
 from dpo_core.atomic import write_json, write_text
 from dpo_core.campaign.artifacts import Artifact, StepResult
+from dpo_core.campaign.gate_record import GateFacts
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.store import Recipe, Store
+from dpo_core.training.results import TrainingFacts
 from flows.config import dump_config, validate
 
 CONFIG: dict[str, Any] = {
@@ -40,7 +42,7 @@ class Written:
 
         def make(folder: Path) -> StepResult:
             write_json(folder / "metrics.json", {"decision": "promoted: it won", **row})
-            return StepResult(facts={"promoted": row["promoted"]})
+            return StepResult(facts=GateFacts(promoted=row["promoted"]))
 
         self.store.run(Recipe(number, "gate", {"again": again}), make)
         return row
@@ -53,6 +55,6 @@ class Written:
             policy.mkdir()
             (policy / "config.json").write_text('{"model_type": "llama"}')
             (policy / "model.safetensors").write_bytes(b"weights " + bytes([number]))
-            return StepResult(facts={"policy": f"{number:064x}"})
+            return StepResult(facts=TrainingFacts(policy=f"{number:064x}"))
 
         return self.store.run(Recipe(number, "training", {"again": again}), make)

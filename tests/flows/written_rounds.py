@@ -8,8 +8,10 @@ from typer.testing import CliRunner
 
 from dpo_core.atomic import write_json
 from dpo_core.campaign.artifacts import StepResult
+from dpo_core.campaign.gate_record import GateFacts
 from dpo_core.campaign.store import Recipe, Store
 from dpo_core.errors import RatchetError
+from dpo_core.training.results import TrainingFacts
 from flows.cli import app
 from flows.config import dump_config, validate
 
@@ -33,14 +35,14 @@ def made_up(root: Path, rows: list[dict[str, Any]], trained: Container[int] | No
     def weights(folder: Path) -> StepResult:
         (folder / "policy").mkdir()
         (folder / "policy" / "weights").write_bytes(b"w")
-        return StepResult(facts={"policy": f"hash of {folder.parent.name}"})
+        return StepResult(facts=TrainingFacts(policy=f"hash of {folder.parent.name}"))
 
     store.run(Recipe(0, "base", {}), weights)
     for number, row in enumerate(rows, 1):
 
         def gate(folder: Path, number: int = number, row: dict[str, Any] = row) -> StepResult:
             write_json(folder / "metrics.json", {"round": number, **row})
-            return StepResult(facts={"promoted": row.get("promoted")})
+            return StepResult(facts=GateFacts(promoted=bool(row.get("promoted"))))
 
         if trained is None or number in trained:
             store.run(Recipe(number, "training", {}), weights)

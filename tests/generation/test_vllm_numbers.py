@@ -14,6 +14,8 @@ from dpo_core.schemas import CONTINUATIONS, PROMPTS
 from dpo_core.tables import read_rows, write_rows
 from examples.reviews.grammar import WORDS
 from examples.reviews.model import build
+from flows.compute.pool import WorkerPool
+from flows.compute.shards import carry_out_in_shards
 from generation.config import SamplingConfig
 from generation.engine import DecodingOptions
 from generation.jobs import ContinuationsJob, SampleJob, ScoreJob
@@ -34,7 +36,9 @@ class Sampler:
         self.config = SamplingConfig(
             max_tokens=MAX_TOKENS, max_model_len=MAX_MODEL_LEN, shard_prompts=shard_prompts
         )
-        self.child = Child.start("generation.worker", folder / "worker.log", ENV)
+        log = folder / "worker.log"
+        self.pool = WorkerPool(lambda _: Child.start("generation.worker", log, ENV))
+        self.child, _ = self.pool.worker()
 
     def sample(self, policy: Path, texts: Sequence[str], name: str, **more: Any) -> Path:
         prompts, out = self.folder / "prompts.parquet", self.folder / f"{name}.parquet"
@@ -44,19 +48,19 @@ class Sampler:
             policy=policy,
             config=self.config,
             policy_id=policy.name,
-            prompts=prompts,
+            source=prompts,
             out=out,
-            shards=self.folder / "shards",
             samples_per_prompt=SAMPLES,
             seed=SEED,
         )
-        self.child.carry_out(job.model_copy(update=more))
+        job = job.model_copy(update=more)
+        carry_out_in_shards(job, self.pool, Path("/"), 1, lambda *_: None)
         return out
 
     def logps(self, policy: Path, completions: Path) -> dict[str, float]:
         out = self.folder / "logps.parquet"
         self.child.carry_out(
-            ScoreJob(policy=policy, config=self.config, completions=completions, out=out)
+            ScoreJob(policy=policy, config=self.config, source=completions, out=out)
         )
         return {row["completion_id"]: row["logp"] for row in read_rows(out)}
 
@@ -68,9 +72,7 @@ class Sampler:
             for n, (p, c) in asked.items()
         )
         write_rows(continuations, rows, CONTINUATIONS)
-        job = ContinuationsJob(
-            policy=policy, config=self.config, continuations=continuations, out=out
-        )
+        job = ContinuationsJob(policy=policy, config=self.config, source=continuations, out=out)
         self.child.carry_out(job)
         return {row["continuation_id"]: row for row in read_rows(out)}
 

@@ -68,7 +68,7 @@ def _train(connection: Connection | None, job: bytes | None) -> int:
         send(event="error", **describe_error(error))
         return 1
     if leads:
-        send(event="result", result=dict(result.as_answer()))
+        send(event="result", result=result.as_answer())
     send(event="done")
     return 0
 

@@ -70,13 +70,13 @@ def fine_tune(
         optimiser.step()
         optimiser.zero_grad()
         curve.append(
-            {
-                "step": step + 1,
-                "loss": loss.item(),
-                "learning_rate": learning_rate,
-                "tokens": len(logps_N),
-                "seconds": time.monotonic() - started,
-            }
+            SftCurveRow(
+                step=step + 1,
+                loss=loss.item(),
+                learning_rate=learning_rate,
+                tokens=len(logps_N),
+                seconds=time.monotonic() - started,
+            )
         )
         report(step + 1, config.steps, "steps, warm start")
     return curve

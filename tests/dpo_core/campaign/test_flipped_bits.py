@@ -13,6 +13,7 @@ from dpo_core.campaign.layout import MANIFEST, Layout
 from dpo_core.campaign.ledger import Ledger
 from dpo_core.campaign.store import Recipe, Store
 from dpo_core.errors import ArtifactCorrupted
+from dpo_core.step_facts import StepFacts
 from tests.resealed import unseal
 
 RECIPES = [
@@ -22,11 +23,17 @@ RECIPES = [
 ]
 
 
+class Facts(StepFacts):
+    low: float
+    promoted: bool
+    of: list[int]
+
+
 def make(folder: Path) -> StepResult:
     (folder / "scores.parquet").write_text("rows")
     (folder / "policy").mkdir()
     (folder / "policy" / "weights").write_text("weights")
-    return StepResult(5, 3, {"naïve – reason": 2}, {"low": 0.5, "promoted": True, "of": [1, 2]})
+    return StepResult(5, 3, {"naïve – reason": 2}, Facts(low=0.5, promoted=True, of=[1, 2]))
 
 
 def run(root: Path) -> list[Artifact]:

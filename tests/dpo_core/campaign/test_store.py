@@ -13,6 +13,7 @@ from dpo_core.campaign.artifacts import Artifact, StepResult, current_artifact
 from dpo_core.campaign.current import Current, PromotedPolicy, read_current
 from dpo_core.campaign.layout import MANIFEST, SHARDS, Layout
 from dpo_core.campaign.ledger import Ledger
+from dpo_core.campaign.step_facts import SampledFacts
 from dpo_core.campaign.store import Recipe, ReplacedAttempt, Store
 from dpo_core.errors import ArtifactCorrupted, DiskFull
 
@@ -20,7 +21,7 @@ RECIPE = Recipe(
     1, "scores", {"judge": {"kind": "rule"}, "seed": 3}, {"completions": "c0ffee"}, {"m:f": "5eed"}
 )
 MADE = StepResult(
-    came_in=5, kept=3, dropped={"abstained": 2}, facts={"tokens": 7}, versions={"v": "1"}
+    came_in=5, kept=3, dropped={"abstained": 2}, facts=SampledFacts(tokens=7), versions={"v": "1"}
 )
 
 

@@ -258,7 +258,7 @@ def test_vllm_computes_what_was_merged(tied: Path, tmp_path: Path) -> None:
         job = ScoreJob(
             policy=tmp_path / "policy",
             config=SamplingConfig(max_tokens=8, max_model_len=32),
-            completions=tmp_path / "completions.parquet",
+            source=tmp_path / "completions.parquet",
             out=tmp_path / "logps.parquet",
         )
         child.carry_out(job)

@@ -11,12 +11,14 @@ from dpo_core.atomic import write_json
 from dpo_core.campaign.artifacts import StepResult
 from dpo_core.campaign.current import PromotedPolicy, StopReason, read_current
 from dpo_core.campaign.facts import find_incumbent
+from dpo_core.campaign.gate_record import GateFacts
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Ledger
 from dpo_core.campaign.lock import locked
 from dpo_core.campaign.rollbacks import ROLLBACK, rolled_back
 from dpo_core.campaign.store import Recipe
 from dpo_core.errors import BadInput, CampaignLocked
+from dpo_core.training.results import TrainingFacts
 from reporting.as_json import as_json
 from reporting.report import render_report
 from reporting.summary import read_summary
@@ -96,11 +98,11 @@ def test_undoing_one_of_two(tmp_path: Path) -> None:
     store = made_up(tmp_path / "campaign", [{"promoted": True}])
     root = store.layout.root
     rollback(root, "--to-round", "0")
-    store.run(Recipe(2, "training", {}), lambda folder: StepResult(facts={"policy": "second"}))
+    store.run(Recipe(2, "training", {}), lambda _: StepResult(facts=TrainingFacts(policy="second")))
 
     def gate(folder: Path) -> StepResult:
         write_json(folder / "metrics.json", {"round": 2, "promoted": True})
-        return StepResult(facts={"promoted": True})
+        return StepResult(facts=GateFacts(promoted=True))
 
     store.run(Recipe(2, "gate", {}), gate)
     said = rollback(root, "--undo")

@@ -12,6 +12,7 @@ from dpo_core.campaign.facts import find_incumbent, valid_entries
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.recomputing import Recomputation, RecomputedStep
 from dpo_core.campaign.store import Recipe, Store
+from dpo_core.training.results import TrainingFacts
 from flows.config import dump_config, validate
 from flows.worker.runs import finished_rounds, plan_rounds
 from reporting.summary import read_summary
@@ -68,7 +69,7 @@ def test_replay_finds_the_round_that_is_meant(layout: Layout, tmp_path: Path, nu
     def again(folder: Path) -> StepResult:
         (folder / "policy").mkdir()
         (folder / "policy" / "weights").write_bytes(b"w")
-        return StepResult(facts={"policy": "any"})
+        return StepResult(facts=TrainingFacts(policy="any"))
 
     made: Artifact = store.run(Recipe(number, "training", {}), again)
     assert made.entry.round == number

@@ -15,7 +15,12 @@ from dpo_core.campaign.facts import read_round_metrics
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.prices import PricesConfig
+from dpo_core.step_facts import StepFacts
 from flows.compute.metering import CostMeter, GpuHold, gpu_seconds
+
+
+class Own(StepFacts):
+    own: int = 0
 
 
 def entry(step: str, seconds: float = 10.0, number: int = 1, **facts: Any) -> Entry:
@@ -141,7 +146,7 @@ def test_what_a_killed_run_paid_counts_once(tmp_path: Path) -> None:
         def make(folder: Path) -> StepResult:
             if paid:
                 pay(paid)
-            return StepResult(facts={"own": 1})
+            return StepResult(facts=Own(own=1))
 
         return dict(meter.measure(make)(tmp_path).recorded_facts)
 

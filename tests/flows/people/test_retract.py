@@ -13,6 +13,7 @@ from small_campaign import CONFIG, JUDGE, STEPS, Campaign
 
 from dpo_core.campaign.artifacts import StepResult
 from dpo_core.campaign.branching import Origin, Stretch, write_origin
+from dpo_core.campaign.gate_record import GateFacts, GateRecord
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.layout import Layout
 from dpo_core.schemas import LABELS
@@ -198,7 +199,7 @@ def test_an_attempt_is_aggregated_under_its_changes(tmp_path: Path) -> None:
     changes = {"changes": [{"aggregation.targets": "hard"}]}
     gate = {"otherwise": "retry", "retry": changes}
     with open_session(tmp_path, gate=gate) as session:
-        made = StepResult(facts={"gate": {"attempt": 2}})
+        made = StepResult(facts=GateFacts(gate=GateRecord(attempt=2)))
         changed = session.with_config(config_of_attempt(session.config, 2))
         records = Records(session)
         aggregated_anew(session, records, changed)  # what stands before the gate

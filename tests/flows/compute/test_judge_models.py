@@ -34,16 +34,16 @@ def test_after_a_failed_request_the_next_one_meets_a_fresh_process(
     rule: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(
-        "PYTHONPATH", os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
+        "PYTHONPATH", os.pathsep.join([str(tmp_path), str(Path(__file__).parents[3])])
     )
     module = rule(WORKER).partition(":")[0]
     started: list[Child] = []
 
-    def start(_: str, log: str) -> Child:
-        started.append(Child.start(module, tmp_path / log))
+    def start(number: int, workers: int) -> Child:
+        started.append(Child.start(module, tmp_path / f"judging-{number}"))
         return started[-1]
 
-    models = JudgeModels(Layout(tmp_path), SamplingConfig(), start, lambda: None, lambda *_: None)
+    models = _models(tmp_path, start, workers=1)
     judge = RewardModelJudge(kind="reward_model", model="m")
 
     def rate(text: str) -> float | None:
@@ -58,3 +58,31 @@ def test_after_a_failed_request_the_next_one_meets_a_fresh_process(
     assert not started[0].alive() and len(started) == 2
     models.release()
     assert not started[1].alive()
+
+
+def test_processes_of_a_model_rate_side_by_side_and_scores_keep_their_order(
+    rule: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(tmp_path), str(Path(__file__).parents[3])])
+    )
+    module = rule(WORKER.replace("float(os.getpid())", "float(texts[0])")).partition(":")[0]
+    numbers: list[tuple[int, int]] = []
+
+    def start(number: int, workers: int) -> Child:
+        numbers.append((number, workers))
+        return Child.start(module, tmp_path / f"judging-{number}")
+
+    models = _models(tmp_path, start, workers=3)
+    judge = RewardModelJudge(kind="reward_model", model="m")
+    answers = [Completion("c", Prompt("p", text="?"), str(n), "stop", 1) for n in range(600)]
+    scores = models.models.rate(judge, answers)
+    models.release()
+    assert [score.value for score in scores] == [256.0 * (n // 256) for n in range(600)]
+    assert sorted(numbers) == [(0, 3), (1, 3), (2, 3)]
+
+
+def _models(folder: Path, start: Callable[[int, int], Child], workers: int) -> JudgeModels:
+    return JudgeModels(
+        Layout(folder), SamplingConfig(), start, lambda _: workers, lambda: None, lambda *_: None
+    )
