@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from pydantic import ConfigDict
 
-from dpo_core.campaign.metric_fields import Number
+from dpo_core.campaign.metric_fields import Flag, Number
 from dpo_core.campaign.round_parts import Part
 from dpo_core.campaign.step_facts import CertificateFacts, StepFacts
 
@@ -69,11 +69,11 @@ class GateFacts(StepFacts):
     win rate, where the other one is controlled for length and perhaps extrapolated.
     """
 
-    promoted: bool = False
+    promoted: Flag = None
     reason: str = ""
     gate: GateRecord | None = None
     against_base_low: float | None = None
     against_base_low_plain: float | None = None
-    against_base_extrapolated: bool = False
+    against_base_extrapolated: Flag = None
     question: str | None = None
     answer: PersonsDecision | None = None
