@@ -112,8 +112,8 @@ class Session:
         """The inputs; those that are gone get the hash that the step's current version recorded."""
         if not any(each.gone for each in inputs.values()):
             return inputs
-        made = current_artifact(self.store.layout, number, name)
-        return as_made(inputs, made.entry.inputs if made is not None else {})
+        current = current_artifact(self.store.layout, number, name)
+        return as_made(inputs, current.entry.inputs if current is not None else {})
 
     def file_input(self, path: Path) -> Input:
         """A user's file, known by its contents."""

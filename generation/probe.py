@@ -47,9 +47,9 @@ def _driver() -> tuple[tuple[tuple[str, float], ...], str | None]:
         return (), None
     query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
     listed = subprocess.run(query, capture_output=True, text=True, check=False)
-    shown = subprocess.run(["nvidia-smi"], capture_output=True, text=True, check=False).stdout
+    output = subprocess.run(["nvidia-smi"], capture_output=True, text=True, check=False).stdout
     rows = [line.rsplit(",", 1) for line in listed.stdout.splitlines() if "," in line]
-    cuda = shown.partition("CUDA Version:")[2].split()
+    cuda = output.partition("CUDA Version:")[2].split()
     gpus = tuple((name, float(mib) / 1024) for name, mib in rows)
     return gpus, cuda[0] if cuda else None
 

@@ -194,13 +194,13 @@ def _lineage(facts: PolicyFacts) -> list[str]:
     base = policy.model or policy.build or ""
     revision = f", revision {code(visible(policy.revision))}" if policy.revision else ""
     local = "" if policy.model is None or _is_hub_id(policy.model) else _kind(policy.model)
-    shown = base if not local else base.rstrip("/").rpartition("/")[2]
+    name = base if not local else base.rstrip("/").rpartition("/")[2]
     versions = {k: v for entry in facts.steps for k, v in entry.versions.items()}
     return [
         "## Lineage",
         f"- weights: {code(str(row.policy))}\n"
         f"- trained from: {code(str(row.previous_policy))}\n"
-        f"- base: {code(visible(shown))}{local}{revision}\n"
+        f"- base: {code(visible(name))}{local}{revision}\n"
         f"- campaign: {escape(facts.summary.name)}, seed {config.seed}; its ledger has every step",
         table(
             ("step", "fingerprint", "made"),

@@ -133,11 +133,11 @@ def _slice_table(slices: Mapping[str, Slice]) -> Table:
     table = Table(box=box.SIMPLE, pad_edge=False)
     for title in ("slice", "prompts", "win rate of A", "adjusted p"):
         table.add_column(title, justify="left" if title == "slice" else "right")
-    for name, found in slices.items():
-        rate = Interval(found.win_rate, found.low, found.high)
-        flag = "  lost" if found.flagged else ""
+    for name, slice_ in slices.items():
+        rate = Interval(slice_.win_rate, slice_.low, slice_.high)
+        flag = "  lost" if slice_.flagged else ""
         table.add_row(
-            visible(name), f"{found.prompts:,}", _share(rate), f"{found.p_adjusted:.3g}{flag}"
+            visible(name), f"{slice_.prompts:,}", _share(rate), f"{slice_.p_adjusted:.3g}{flag}"
         )
     return table
 

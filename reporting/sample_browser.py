@@ -130,6 +130,6 @@ def _verdict_texts(answer: SampledAnswer) -> Iterator[str]:
 
 
 def split_at_clip(text: str) -> tuple[str, str]:
-    shown = visible(text)
+    printable = visible(text)
     # A rest about as short as the button that reveals it is not hidden.
-    return (shown[:CLIP], shown[CLIP:]) if len(shown) > CLIP + 200 else (shown, "")
+    return (printable[:CLIP], printable[CLIP:]) if len(printable) > CLIP + 200 else (printable, "")

@@ -79,19 +79,19 @@ def _gated(row: RoundMetrics) -> str:
 
 
 def _answers(summary: CampaignSummary) -> TableSection:
-    shown: ColumnSpecs = (
+    columns: ColumnSpecs = (
         ("length_mean", "mean length", "{:.1f}".format),
         ("truncated_share", "truncated %", percent),
         ("score_mean", "score", "{:.3f}".format),
         *((f"measure_{name}", f"{visible(name)} %", percent) for name in measure_names(summary)),
     )
     note = "on the same test prompts · length in tokens · [confidence interval]"
-    return table_beside_base("What are the answers like?", note, summary, shown)
+    return table_beside_base("What are the answers like?", note, summary, columns)
 
 
 def _trained(summary: CampaignSummary) -> TableSection:
     parts = (("pairs_replayed", "replayed", count), ("pairs_delta", "delta", count))
-    shown: ColumnSpecs = (
+    columns: ColumnSpecs = (
         ("round", "round", count),
         ("prompts", "prompts", count),
         ("completions", "completions", count),
@@ -107,11 +107,11 @@ def _trained(summary: CampaignSummary) -> TableSection:
         "accuracy: pairs with margin > 0 · margin: chosen − rejected log-ratio, nats · "
         "entropy: nats per token"
     )
-    return _table("What was trained", note, summary, shown)
+    return _table("What was trained", note, summary, columns)
 
 
 def _speed(summary: CampaignSummary) -> TableSection:
-    shown: ColumnSpecs = (
+    columns: ColumnSpecs = (
         ("round", "round", count),
         ("train_tokens_per_second", "tokens/s", "{:,.0f}".format),
         ("train_flops_per_second", "GFLOP/s", lambda value: f"{value / 1e9:,.1f}"),
@@ -119,17 +119,19 @@ def _speed(summary: CampaignSummary) -> TableSection:
         ("padding_share", "padding %", percent),
         ("train_peak_memory_gib", "memory GiB", "{:.2f}".format),
     )
-    known = any(row.number(name) is not None for row in summary.rounds for name, _, _ in shown[1:])
+    known = any(
+        row.number(name) is not None for row in summary.rounds for name, _, _ in columns[1:]
+    )
     note = "GFLOP/s: useful operations only, without padding · MFU: share of the device's peak"
-    return _table("How fast it trained", note, summary, shown if known else ())
+    return _table("How fast it trained", note, summary, columns if known else ())
 
 
-def _table(title: str, note: str, summary: CampaignSummary, shown: ColumnSpecs) -> TableSection:
+def _table(title: str, note: str, summary: CampaignSummary, columns: ColumnSpecs) -> TableSection:
     """One row per round."""
     rows = [
-        tuple(cell(row.number(name), write) for name, _, write in shown) for row in summary.rounds
+        tuple(cell(row.number(name), write) for name, _, write in columns) for row in summary.rounds
     ]
-    return TableSection(title, note, headings(shown), tuple(rows) if shown else ())
+    return TableSection(title, note, headings(columns), tuple(rows) if columns else ())
 
 
 def _dropped(summary: CampaignSummary) -> TableSection:

@@ -45,11 +45,11 @@ def render_table(summary: CampaignSummary, *, whole: bool = True) -> "Renderable
     top += [Text(decision) for decision in gate_decisions(summary)]
     top += [Text(f"! {caution}", style="yellow") for caution in _cautions(summary)]
     every = sections(summary)
-    shown = every if whole else first_screen(summary)
-    left = len(every) - len(shown)
+    columns = every if whole else first_screen(summary)
+    left = len(every) - len(columns)
     command = shlex.join(("ratchet", "status", summary.directory))
     more = [Text(f"\n{left} more tables: {visible(command)}", style="dim")] if left else []
-    return Group(*top, *(FoldedSection(shorten(section)) for section in shown), *more)
+    return Group(*top, *(FoldedSection(shorten(section)) for section in columns), *more)
 
 
 def _cautions(summary: CampaignSummary) -> list[str]:

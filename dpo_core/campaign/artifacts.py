@@ -96,8 +96,8 @@ def read_manifest(folder: Path) -> Entry:
     """The entry that a finished step keeps beside its outputs. Raises ArtifactCorrupted."""
     path = folder / MANIFEST
     try:
-        found, _ = read_sealed(path.read_bytes())
-        return Entry(**found)
+        recorded, _ = read_sealed(path.read_bytes())
+        return Entry(**recorded)
     except (BrokenSeal, TypeError) as error:
         raise ArtifactCorrupted(
             f"{path} is damaged: {error}",
@@ -116,11 +116,11 @@ def check_outputs(folder: Path, entry: Entry, pruned: tuple[str, ...] = ()) -> N
 def check_output(folder: Path, name: str, expected: str) -> None:
     """Raise ArtifactCorrupted unless the output has the expected sha256."""
     path = folder / name
-    found = cached_sha256(path) if path.exists() else "nothing"
-    if found != expected:
+    actual = cached_sha256(path) if path.exists() else "nothing"
+    if actual != expected:
         raise ArtifactCorrupted(
             f"{path} is not what the ledger recorded: expected sha256 {expected[:16]}…, "
-            f"found {found[:16]}…",
+            f"found {actual[:16]}…",
             f"Restore it from a backup; or move it away (mv {folder} {folder}.broken) "
             "and `ratchet run` makes it again.",
         )

@@ -113,10 +113,10 @@ def share(parent: Layout, branch: Layout, number: int, link: Link = os.link) -> 
     Raises BadInput where the file system has no hard links between the two.
     """
     entries = [entry for entry in Ledger(parent.ledger).read() if entry.round <= number]
-    gone = pruned(entries)
+    pruned_folders = pruned(entries)
     ledger = Ledger(branch.ledger)
     for entry in entries:
-        _share_step(parent, branch, entry, gone.get(entry.fingerprint, ()), link)
+        _share_step(parent, branch, entry, pruned_folders.get(entry.fingerprint, ()), link)
     ledger.extend(entries)
     rounds = read_current(parent).rounds
     valid = {key: steps for key, steps in rounds.items() if round_number(key) <= number}
@@ -126,7 +126,7 @@ def share(parent: Layout, branch: Layout, number: int, link: Link = os.link) -> 
 
 
 def _share_step(
-    parent: Layout, branch: Layout, entry: Entry, gone: tuple[str, ...], link: Link
+    parent: Layout, branch: Layout, entry: Entry, pruned_folders: tuple[str, ...], link: Link
 ) -> None:
     folder = parent.step(entry.round, entry.step, entry.fingerprint)
     if not folder.is_dir():  # an entry about the campaign, or a step that somebody moved away
@@ -137,7 +137,9 @@ def _share_step(
         new.parent.mkdir(parents=True, exist_ok=True)
         _link(link, path, new)
     missing = [
-        name for name in entry.outputs if not name.startswith(gone) and not (target / name).exists()
+        name
+        for name in entry.outputs
+        if not name.startswith(pruned_folders) and not (target / name).exists()
     ]
     if missing:
         raise BadInput(

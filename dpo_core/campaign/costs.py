@@ -76,12 +76,12 @@ def round_cost(entries: Iterable[Entry], number: int, prices: PricesConfig) -> C
 
 def campaign_cost(entries: Iterable[Entry], prices: PricesConfig) -> CampaignCost:
     """What all of `entries` cost, of whatever rounds."""
-    made: dict[tuple[int, str], Spent] = {}
+    spent_by_step: dict[tuple[int, str], Spent] = {}
     for entry in entries:
         which = (entry.round, entry.step)
-        made[which] = made.get(which, Spent()).again(spent(entry))
+        spent_by_step[which] = spent_by_step.get(which, Spent()).again(spent(entry))
     by_step: dict[str, Spent] = {}
-    for (_, made_by), one in made.items():
+    for (_, made_by), one in spent_by_step.items():
         step = _BATCH.sub("", made_by)
         by_step[step] = by_step.get(step, Spent()) + one
     whole = sum(by_step.values(), Spent())

@@ -16,12 +16,12 @@ _UNDECIDED = ("retry", "ask")
 
 def valid_entries(layout: Layout, planned: int) -> tuple[Entry, ...]:
     """Of rounds 0 to `planned`, each round's in the order in which they ran."""
-    made = {
+    entries = {
         (entry.round, f"{entry.step}-{entry.fingerprint[:FINGERPRINT_SHOWN]}"): entry
         for entry in Ledger(layout.ledger).read()
     }
     names = ((n, name) for n in range(planned + 1) for name in valid_steps(layout, n).values())
-    return tuple(made[key] for key in names if key in made)
+    return tuple(entries[key] for key in names if key in entries)
 
 
 def read_round_metrics(layout: Layout, number: int) -> RoundMetrics | None:
@@ -55,10 +55,10 @@ def incumbent_round(
 ) -> int:
     """The round whose policy goes on after round `number`, 0 for the base: a person's word, else
     what the gate named, else the last that was promoted."""
-    said = {one.after: one.to for one in people}
+    chosen_after = {one.after: one.to for one in people}
     for each in range(number, 0, -1):
-        if each in said:
-            return said[each]
+        if each in chosen_after:
+            return chosen_after[each]
         row = rows.get(each)
         if row is not None and row.at_gate.goes_on_from is not None:
             return row.at_gate.goes_on_from
@@ -83,10 +83,10 @@ def policy_artifact(layout: Layout, number: int) -> Artifact | None:
 def describe_incumbent(layout: Layout, number: int) -> PromotedPolicy:
     """The policy that goes on after round `number`."""
     at = find_incumbent(layout, number)
-    made = policy_artifact(layout, at)
-    assert made is not None, "a policy that goes on was made"
-    path = made.path("policy").relative_to(layout.root)
-    return PromotedPolicy(at, made.entry.facts["policy"], str(path))
+    policy = policy_artifact(layout, at)
+    assert policy is not None, "a policy that goes on was made"
+    path = policy.path("policy").relative_to(layout.root)
+    return PromotedPolicy(at, policy.entry.facts["policy"], str(path))
 
 
 def policy_name(number: int) -> str:

@@ -50,14 +50,14 @@ def recomputed() -> Entry:
 
 def kept_as(entries: Iterable[Entry]) -> dict[tuple[int, str, str], str]:
     """(round, step, fingerprint of today) → fingerprint of the finished step that counts for it."""
-    found: dict[tuple[int, str, str], str] = {}
+    counted: dict[tuple[int, str, str], str] = {}
     for entry in entries:
         if entry.step == KEPT:
             facts = entry.facts
-            found[(entry.round, facts["step"], facts["counts_for"])] = facts["fingerprint"]
+            counted[(entry.round, facts["step"], facts["counts_for"])] = facts["fingerprint"]
         elif entry.step == RECOMPUTED:
-            found = {}
-    return found
+            counted = {}
+    return counted
 
 
 def settled_through(entries: Iterable[Entry]) -> dict[int, float]:

@@ -53,12 +53,12 @@ class Inputs:
 
     def find(self, name: str) -> Path | None:
         """The same; None for an input that the step does not have."""
-        found = self._declared.get(name)
-        if found is None or found.path is None:
+        declared = self._declared.get(name)
+        if declared is None or declared.path is None:
             return None
-        if found.gone:
-            raise input_gone(self._step, found.path)
-        return found.path
+        if declared.gone:
+            raise input_gone(self._step, declared.path)
+        return declared.path
 
     @property
     def hashes(self) -> dict[str, str]:

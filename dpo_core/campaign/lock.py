@@ -14,9 +14,9 @@ __all__ = ["holder", "locked"]
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock file at `path`. Raises CampaignLocked with the holder's pid and host."""
 
-    def refusal(found: Holder) -> CampaignLocked:
+    def refusal(holder: Holder) -> CampaignLocked:
         return CampaignLocked(
-            f"{path.parent} is being run by process {found['pid']} on {found['host']}",
+            f"{path.parent} is being run by process {holder['pid']} on {holder['host']}",
             f"Wait for it, watch it with `ratchet status {path.parent}`, "
             "or stop it with Ctrl-C there.",
         )

@@ -20,14 +20,14 @@ class Column:
 
 def _columns() -> tuple[Column, ...]:
     kinds: Mapping[Any, type] = {Number: float, Whole: int, int: int, Text: str, Flag: bool}
-    found = []
+    columns = []
     for name, field in RoundMetrics.model_fields.items():
         extra = field.json_schema_extra
         volatile = isinstance(extra, dict) and bool(extra["volatile"])
         kind = kinds.get(field.annotation)
         meaning = ("JSON: " if kind is None else "") + (field.description or "")
-        found.append(Column(name, kind or str, meaning, volatile))
-    return tuple(found)
+        columns.append(Column(name, kind or str, meaning, volatile))
+    return tuple(columns)
 
 
 COLUMNS = _columns()

@@ -20,8 +20,8 @@ def prune(entry: Entry, subfolder: str) -> Entry:
 
 def pruned(entries: Iterable[Entry]) -> dict[str, tuple[str, ...]]:
     """fingerprint of a step → what the names of its removed outputs begin with, as in `policy/`."""
-    found: dict[str, set[str]] = defaultdict(set)
+    subfolders: dict[str, set[str]] = defaultdict(set)
     for entry in entries:
         if entry.step == PRUNE:
-            found[entry.facts["fingerprint"]].add(f"{entry.facts['subfolder']}/")
-    return {fingerprint: tuple(sorted(names)) for fingerprint, names in found.items()}
+            subfolders[entry.facts["fingerprint"]].add(f"{entry.facts['subfolder']}/")
+    return {fingerprint: tuple(sorted(names)) for fingerprint, names in subfolders.items()}

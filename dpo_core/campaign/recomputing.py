@@ -39,9 +39,9 @@ def difference(recorded: Path, again: Path) -> str | None:
 
 
 def _in_tables(recorded: pa.Table, again: pa.Table) -> str | None:
-    gone = volatile_columns(recorded.schema)
+    volatile = volatile_columns(recorded.schema)
     old, new = (
-        table.drop_columns([n for n in gone if n in table.column_names])
+        table.drop_columns([n for n in volatile if n in table.column_names])
         for table in (recorded, again)
     )
     if old.column_names != new.column_names:
@@ -50,11 +50,11 @@ def _in_tables(recorded: pa.Table, again: pa.Table) -> str | None:
         return f"{len(old):,} rows then, {len(new):,} now"
     for name in old.column_names:
         if not old[name].equals(new[name]):
-            found = _first(old[name].to_pylist(), new[name].to_pylist())
-            if found is not None:
-                row, before, now = found
+            difference = _first(old[name].to_pylist(), new[name].to_pylist())
+            if difference is not None:
+                row, before, now = difference
                 return f"column {name}, row {row}: {_short(before)} then, {_short(now)} now"
-    return None if gone else "the rows are equal, the bytes of the file are not"
+    return None if volatile else "the rows are equal, the bytes of the file are not"
 
 
 def _first(old: list[Any], new: list[Any]) -> tuple[int, Any, Any] | None:
@@ -123,8 +123,8 @@ def _tensors(file: bytes) -> Mapping[str, tuple[Any, bytes]]:
     header, body = json.loads(file[8 : 8 + length]), file[8 + length :]
     header.pop("__metadata__", None)
     return {
-        name: ((found["dtype"], found["shape"]), body[slice(*found["data_offsets"])])
-        for name, found in header.items()
+        name: ((tensor["dtype"], tensor["shape"]), body[slice(*tensor["data_offsets"])])
+        for name, tensor in header.items()
     }
 
 
@@ -172,11 +172,11 @@ class Recomputation:
         self._tell = tell
 
     def run(self, recipe: Recipe, make: Callable[[Path], StepResult]) -> Artifact:
-        found = self._store.find(recipe)
-        recorded = found or self._valid(recipe.round, recipe.step)
+        finished = self._store.find(recipe)
+        recorded = finished or self._valid(recipe.round, recipe.step)
         if recipe.round != self._number:
             return replace(recorded, cached=True)
-        again = self._made_again(recipe, make, recorded, other_recipe=found is None)
+        again = self._made_again(recipe, make, recorded, other_recipe=finished is None)
         return self._whole(recorded, again)
 
     def as_recorded(self, number: int, step: str) -> Artifact | None:
@@ -286,5 +286,5 @@ def _about_the_pool(checked: RecomputedStep, recorded: Artifact, again: Artifact
     then, now = recorded.entry.came_in, again.entry.came_in
     if then == now:
         return checked
-    said = f"as it was drawn: the pool has {now:,} prompts now and had {then:,}"
-    return replace(checked, found="taken", said=said)
+    message = f"as it was drawn: the pool has {now:,} prompts now and had {then:,}"
+    return replace(checked, found="taken", said=message)

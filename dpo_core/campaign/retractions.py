@@ -43,15 +43,15 @@ def retracted(entries: Iterable[Entry], number: int) -> frozenset[str]:
 
 def standing(entries: Sequence[Entry], rounds: int) -> list[Retraction]:
     """What is taken back now in rounds 1 to `rounds`, by source."""
-    gone = {number: retracted(entries, number) for number in range(1, rounds + 1)}
-    said = {e.facts["source"]: e for e in entries if e.step == RETRACT and not e.facts["undo"]}
+    retracted_in = {number: retracted(entries, number) for number in range(1, rounds + 1)}
+    words = {e.facts["source"]: e for e in entries if e.step == RETRACT and not e.facts["undo"]}
     used = {
         (source, entry.round) for entry in entries for source in entry.facts.get("retracted", ())
     }
-    found = []
-    for source, entry in sorted(said.items()):
-        stands = tuple(number for number, sources in gone.items() if source in sources)
+    retractions = []
+    for source, entry in sorted(words.items()):
+        stands = tuple(number for number, sources in retracted_in.items() if source in sources)
         had = tuple(number for number in stands if (source, number) in used)
         if stands:
-            found.append(Retraction(source, stands, had, entry.facts["by"], entry.at))
-    return found
+            retractions.append(Retraction(source, stands, had, entry.facts["by"], entry.at))
+    return retractions

@@ -27,12 +27,12 @@ class Rollback:
 def left_behind(people: Iterable[Rollback], number: int) -> frozenset[int]:
     """Rounds up to `number` whose policies a person went back before: they stand no longer, unless
     a later word chose one of them."""
-    gone: set[int] = set()
+    left: set[int] = set()
     for one in sorted(people, key=lambda one: one.after):
         if one.after <= number:
-            gone |= set(range(one.to + 1, one.after + 1))
-            gone.discard(one.to)
-    return frozenset(gone)
+            left |= set(range(one.to + 1, one.after + 1))
+            left.discard(one.to)
+    return frozenset(left)
 
 
 def chosen(people: Iterable[Rollback], number: int) -> frozenset[int]:

@@ -245,8 +245,8 @@ class Store:
         try:
             make_folder(partial)
             _clear(partial)
-            made = make(partial)
-            entry = self._entry(recipe, made, partial, time.monotonic() - started)
+            result = make(partial)
+            entry = self._entry(recipe, result, partial, time.monotonic() - started)
             folder = self._commit(recipe, partial, entry)
             self._record(entry)
         except DiskFull as error:  # a child knows neither the campaign nor what to do
@@ -257,7 +257,7 @@ class Store:
             raise
         return Artifact(folder, entry, cached=False)
 
-    def _entry(self, recipe: Recipe, made: StepResult, partial: Path, seconds: float) -> Entry:
+    def _entry(self, recipe: Recipe, result: StepResult, partial: Path, seconds: float) -> Entry:
         outputs = {name: cached_sha256(partial / name) for name in _files(partial)}
         return Entry(
             round=recipe.round,
@@ -265,11 +265,11 @@ class Store:
             fingerprint=recipe.fingerprint,
             inputs=dict(recipe.inputs),
             outputs=outputs,
-            came_in=made.came_in,
-            kept=made.kept,
-            dropped=dict(made.dropped),
-            facts=made.recorded_facts,
-            versions=dict(made.versions),
+            came_in=result.came_in,
+            kept=result.kept,
+            dropped=dict(result.dropped),
+            facts=result.recorded_facts,
+            versions=dict(result.versions),
             threads=self.threads,
             seconds=round(seconds, 3),
             at=now(),
@@ -309,8 +309,8 @@ def _clear(partial: Path) -> None:
 
 def _files(folder: Path) -> list[str]:
     """Files below `folder` as relative names, in order, without the manifest."""
-    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return sorted(name for name in found if name != MANIFEST)
+    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(name for name in names if name != MANIFEST)
 
 
 class ReplacedAttempt:

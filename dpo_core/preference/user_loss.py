@@ -53,9 +53,9 @@ def _checked(name: str, function: LossFunction) -> LossFunction:
 def _check_values(name: str, losses: Any, terms: Terms) -> None:
     expected = terms.chosen_score.shape
     if not isinstance(losses, Tensor) or losses.shape != expected:
-        found = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
+        shape = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
         raise BadInput(
-            f"training.loss {name} returned {found} for {expected[0]} pairs",
+            f"training.loss {name} returned {shape} for {expected[0]} pairs",
             f"Return one number per pair: a tensor of shape {tuple(expected)}, not their mean.",
         )
     if terms.policy.chosen.requires_grad and not losses.requires_grad:

@@ -158,10 +158,10 @@ def check_finite(
         return
     what = "the gradient norm" if finite.all() else "the loss"
     ids = _not_finite(measured, loss) or [pair.pair_id for pair in measured.pairs]
-    shown = ", ".join(ids[:_CLIPPED_PAIR_IDS]) + (" …" if len(ids) > _CLIPPED_PAIR_IDS else "")
+    listed = ", ".join(ids[:_CLIPPED_PAIR_IDS]) + (" …" if len(ids) > _CLIPPED_PAIR_IDS else "")
     raise InvariantViolated(
         f"{what} of optimiser step {step} is not finite (learning rate {learning_rate:.3g}; "
-        f"pairs {shown})",
+        f"pairs {listed})",
         "Lower training.learning_rate, or raise training.beta or training.warmup_steps.",
     )
 

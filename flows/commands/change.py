@@ -55,8 +55,8 @@ def branch(
 
     changes = overrides or []
     link = shutil.copyfile if copy else os.link
-    made, origin = branch_campaign(campaign, from_round, changes, campaign_dir, name, link)
-    for line in branch_message(campaign, made, origin, read_stored(made).rounds):
+    branched, origin = branch_campaign(campaign, from_round, changes, campaign_dir, name, link)
+    for line in branch_message(campaign, branched, origin, read_stored(branched).rounds):
         print(line)
 
 

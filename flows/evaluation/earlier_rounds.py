@@ -120,16 +120,16 @@ def find_forgotten_prompts(
     With a judge that reads pairs, earlier policies are those of `evaluation.opponents`.
     """
     own = (row for row in matches.rows() if row[0] == number)
-    found = find_forgotten((prompt, other, outcome) for _, other, prompt, outcome in own)
+    forgotten = find_forgotten((prompt, other, outcome) for _, other, prompt, outcome in own)
     texts = {c.prompt.prompt_id: c.prompt.shown() for c in ours.test()}
-    worse = [asdict(prompt) for prompt in found.worse]
+    worse = [asdict(prompt) for prompt in forgotten.worse]
     rows = ({"prompt": texts[row["prompt_id"]], **row} for row in worse)
     return ForgottenNumbers(
         count=write_rows(folder / "forgotten.parquet", rows, FORGOTTEN),
-        compared=found.compared,
-        gained=found.gained,
+        compared=forgotten.compared,
+        gained=forgotten.gained,
         examples=tuple(ForgottenExample(**row) for row in worse[:EXAMPLES]),
-        sentence=_forgotten_sentence(found),
+        sentence=_forgotten_sentence(forgotten),
     )
 
 
@@ -158,10 +158,10 @@ def cycle_warnings(number: int, cycles: Sequence[Sequence[int]]) -> Iterator[tup
             )
 
 
-def _forgotten_sentence(found: ForgottenPrompts) -> str:
-    if not found.compared:
+def _forgotten_sentence(prompts: ForgottenPrompts) -> str:
+    if not prompts.compared:
         return "No test prompt could be compared with an earlier round."
     return (
-        f"{len(found.worse)} of {found.compared} test prompts are answered worse than in some "
-        f"earlier round, {found.gained} better than in all of them."
+        f"{len(prompts.worse)} of {prompts.compared} test prompts are answered worse than in some "
+        f"earlier round, {prompts.gained} better than in all of them."
     )

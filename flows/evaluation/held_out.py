@@ -170,10 +170,10 @@ def measure_overlap(inputs: Inputs, ngram: int) -> OverlapNumbers:
     asked, trained = (read_prompts(inputs.path(n)) for n in ("held_out", "training_prompts"))
     held = {prompt_id: prompt.shown() for prompt_id, prompt in asked.items()}
     training = (prompt.shown() for prompt in trained.values())
-    found = find_overlap(held, training, ngram)
+    overlap = find_overlap(held, training, ngram)
     return OverlapNumbers(
-        prompts=len(found.prompts),
-        of=found.of,
-        ngram=found.ngram,
-        examples=found.prompts[:EXAMPLES],
+        prompts=len(overlap.prompts),
+        of=overlap.of,
+        ngram=overlap.ngram,
+        examples=overlap.prompts[:EXAMPLES],
     )

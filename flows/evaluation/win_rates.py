@@ -128,14 +128,14 @@ def slice_by_tag(
 
 def slice_warnings(slices: Mapping[str, Slice]) -> Iterator[tuple[str, str]]:
     """(name, sentence) of each slice that is worse."""
-    for name, found in slices.items():
-        if found.flagged:
-            low, high = 100 * found.low, 100 * found.high
+    for name, slice_ in slices.items():
+        if slice_.flagged:
+            low, high = 100 * slice_.low, 100 * slice_.high
             yield (
                 f"slice {name}",
                 f"Worse on {name}: win rate vs. the previous policy "
-                f"{100 * found.win_rate:.0f}% ({low:.0f}–{high:.0f}) on {found.prompts} "
-                f"prompts (adjusted p {found.p_adjusted:.2g} among {len(slices)} slices).",
+                f"{100 * slice_.win_rate:.0f}% ({low:.0f}–{high:.0f}) on {slice_.prompts} "
+                f"prompts (adjusted p {slice_.p_adjusted:.2g} among {len(slices)} slices).",
             )
 
 

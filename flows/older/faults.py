@@ -257,8 +257,8 @@ def _trained_on(finished: FinishedRound, name: str) -> Path | None:
     paths = (
         finished.file(step, output)
         for step, entry in finished.steps.items()
-        for output, made in entry.outputs.items()
-        if made == contents
+        for output, sha256 in entry.outputs.items()
+        if sha256 == contents
     )
     return next((path for path in paths if path.is_file()), None)
 

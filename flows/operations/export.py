@@ -72,8 +72,8 @@ def _find_steps(layout: Layout, number: int) -> tuple[Artifact, Artifact, Artifa
     if imported is not None:
         return imported, imported, imported
     steps = ("prompts", "completions", "preferences")
-    found = [a for step in steps if (a := current_artifact(layout, number, step)) is not None]
-    return (found[0], found[1], found[2]) if len(found) == len(steps) else None
+    artifacts = [a for step in steps if (a := current_artifact(layout, number, step)) is not None]
+    return (artifacts[0], artifacts[1], artifacts[2]) if len(artifacts) == len(steps) else None
 
 
 def _iterate_pairs(layout: Layout, number: int) -> Iterator[ExportedPreference]:

@@ -46,7 +46,7 @@ def aggregate_preferences(
     config = session.config.aggregation
     weights = {member.source: member.weight for member in members(session.config.judge)}
     before = [m for record in earlier if (m := _read_measured(record.steps.get("preferences")))]
-    gone = find_retracted(retracted, sources.judgements, sources.labels)
+    retractions = find_retracted(retracted, sources.judgements, sources.labels)
     unanswered = find_left_out(sources.labels)
     rejecting = session.config.pairs.truncated == "reject"
     own_samples = sources.own_samples
@@ -58,7 +58,7 @@ def aggregate_preferences(
             _read_judgements(inputs.path("judgements"), unanswered),
             answers,
             weights,
-            retracted=gone,
+            retracted=retractions,
             unreliable={
                 (r.source, r.pair_id)
                 for r in read_reliability(inputs.find("reliability"))
@@ -76,9 +76,9 @@ def aggregate_preferences(
         rows = _rows(compared, ballots, result)
         kept = write_rows(folder / "preferences.parquet", rows, PREFERENCES)
         dropped = Counter(why for why in result.by_pair.values() if isinstance(why, str))
-        people = measure_annotators(answers, retracted=gone)
+        people = measure_annotators(answers, retracted=retractions)
         facts = _facts(result, ballots, people, before, config.drift_alarm)
-        facts = facts.model_copy(update={"retracted": tuple(gone)})
+        facts = facts.model_copy(update={"retracted": tuple(retractions)})
         return StepResult(len(compared), kept, dict(sorted(dropped.items())), facts=facts)
 
     inputs = parquet_inputs(
@@ -94,7 +94,7 @@ def aggregate_preferences(
         **config.model_dump(mode="json"),
         "weights": weights,
         "takes_soft": takes_soft,
-        **({"retracted": gone} if gone else {}),
+        **({"retracted": retractions} if retractions else {}),
         **({"left_out": unanswered} if unanswered else {}),
         **({"truncated": "reject"} if rejecting else {}),
         **({OWN_SAMPLES: own_samples} if own_samples is not None else {}),

@@ -75,12 +75,12 @@ def find_logps(
 
     Cheapest where many rows share a prompt. folder: for temporary files.
     """
-    asked, found = folder / "asked.parquet", folder / "logps.parquet"
+    asked, scored = folder / "asked.parquet", folder / "logps.parquet"
     write_rows(asked, rows, SCORED)
-    seconds = write_logps(session, weights, asked, found)
-    logps = {row["completion_id"]: row["logp"] for row in read_rows(found)}
+    seconds = write_logps(session, weights, asked, scored)
+    logps = {row["completion_id"]: row["logp"] for row in read_rows(scored)}
     asked.unlink()
-    found.unlink()
+    scored.unlink()
     return logps, seconds
 
 

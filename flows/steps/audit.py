@@ -124,8 +124,8 @@ def audit_preferences(
 def _stopped_by_older_rules(audited: Artifact) -> bool:
     """Whether older rules blocked the round where these may not: it is then audited again."""
     facts = audited.facts(AuditFacts)
-    changed = (found for name, found in facts.findings.items() if name.startswith("bos_"))
-    return facts.rules < RULES and any(found.blocks for found in changed)
+    changed = (finding for name, finding in facts.findings.items() if name.startswith("bos_"))
+    return facts.rules < RULES and any(finding.blocks for finding in changed)
 
 
 def check_audit(audited: Artifact) -> None:
@@ -134,18 +134,18 @@ def check_audit(audited: Artifact) -> None:
     blocking = [name for name in CHECKS if findings[name].blocks]
     if not blocking:
         return
-    found = "".join(_format_finding(name, findings[name]) for name in blocking)
+    sentences = "".join(_format_finding(name, findings[name]) for name in blocking)
     raise AuditFailed(
-        f"round {audited.entry.round}: the audit blocks training on its preferences{found}",
+        f"round {audited.entry.round}: the audit blocks training on its preferences{sentences}",
         f"All findings: {audited.path(FINDINGS)}. Fix the cause and type the same `ratchet run` "
         "again: it resumes from what changed. To train all the same: --set 'audit.allow="
         f"[{', '.join(blocking)}]'.",
     )
 
 
-def _format_finding(name: FindingName, found: AuditFinding) -> str:
-    counted = f"{found.count} of {found.of} {found.unit}; {found.because}"
-    examples = "".join(f"\n      {example}" for example in found.examples)
+def _format_finding(name: FindingName, finding: AuditFinding) -> str:
+    counted = f"{finding.count} of {finding.of} {finding.unit}; {finding.because}"
+    examples = "".join(f"\n      {example}" for example in finding.examples)
     return f"\n  {name}: {counted}{examples}\n    {CHECKS[name].remedy}"
 
 

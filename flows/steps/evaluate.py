@@ -163,8 +163,8 @@ def _make(session: Session, round_: RoundEvaluation, folder: Path, inputs: Input
     by_training = compare_by_training_judge(session, ours, others)
     write_rows(folder / "outcomes.parquet", rows, OUTCOMES)
     write_rows(folder / TRAINING_OUTCOMES_FILE, by_training, OUTCOMES)
-    played = [*distinct, *more]
-    write_matches(folder / MATCHES_FILE, round_.number, played)
+    opponents_answered = [*distinct, *more]
+    write_matches(folder / MATCHES_FILE, round_.number, opponents_answered)
     before = map(inputs.path, find_earlier_matches(round_.earlier))
     all_matches = Matches.read([*before, folder / MATCHES_FILE])
     win_rates = measure_win_rates(rows, config)
@@ -193,7 +193,7 @@ def _make(session: Session, round_: RoundEvaluation, folder: Path, inputs: Input
     warnings = dict(_warnings(session.config, round_, ours, others, metrics, slices))
     measured = {name: value for name, value in metrics.given().items() if name != "round"}
     write_json(folder / "evaluation.json", {**measured, "warnings": warnings})
-    judged = played if config.opponents == "all" else distinct
+    judged = opponents_answered if config.opponents == "all" else distinct
     facts = EvaluationFacts(judges=measure_judges(judged), **session.judges.take_seconds())
     dropped = _count_undecided(rows, by_training)
     came_in = len(rows) + len(by_training)

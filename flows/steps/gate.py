@@ -158,10 +158,10 @@ class _Gate:
     def _notices(self, numbers: RoundMetrics, decision: Decision) -> dict[str, str]:
         """name → settings to try instead; in round 1 also checks that cannot be made."""
         trained = self.candidate.evaluated.policy.made_by.entry.facts.get("settings", {})
-        found = values_to_try(decision.checks, trained)
+        messages = values_to_try(decision.checks, trained)
         if self.number == 1:
-            found |= notices(numbers, self.session.config.gate)
-        return {name: f"{text[:1].upper()}{text[1:]}." for name, text in found.items()}
+            messages |= notices(numbers, self.session.config.gate)
+        return {name: f"{text[:1].upper()}{text[1:]}." for name, text in messages.items()}
 
     def _row(
         self, numbers: RoundMetrics, decision: Decision, answer: PersonsDecision | None

@@ -84,14 +84,14 @@ def draw_prompts(
         came_in, dropped = draw.pool + unfinished.total(), {**draw.dropped, **unfinished}
         return StepResult(came_in, len(draw.prompts), dropped, facts=facts)
 
-    preferred = config.model_dump(include={"prefer", "unseen_floor"})
+    preference = config.model_dump(include={"prefer", "unseen_floor"})
     return session.step(
         number,
         "prompts" if part is None else f"prompts{part.ending}",
         make,
         config={
             **pool_config(config),
-            **(preferred if config.prefer == "informative" else {}),
+            **(preference if config.prefer == "informative" else {}),
             "per_round": count,
             "seed": seed,
         },

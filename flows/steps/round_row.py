@@ -30,75 +30,79 @@ def round_row(
     steps: Mapping[str, Artifact | None],
 ) -> RoundMetrics:
     """What is reported of the round, but for the gate's decision and the cost."""
-    made, number = _made(steps), evaluation.round
-    trained = made["training"].facts(TrainingFacts)
-    answered = made["completions"].facts(CompletionsFacts)
-    preferred = _recorded(made, "preferences")
+    artifacts, number = _made(steps), evaluation.round
+    trained = artifacts["training"].facts(TrainingFacts)
+    answered = artifacts["completions"].facts(CompletionsFacts)
+    preferences = _recorded(artifacts, "preferences")
     before = RoundMetrics(
         round=number,
         policy=candidate.id,
         previous_policy=previous.id,
         promoted=promoted,
-        prompts=made["prompts"].entry.kept if "prompts" in made else answered.prompts,
+        prompts=artifacts["prompts"].entry.kept if "prompts" in artifacts else answered.prompts,
         completions=answered.completions,
-        pairs=made["training"].entry.kept,
-        pairs_replayed=_replayed(number, made.get("data")),
-        pairs_delta=made["preferences"].entry.kept if answered.own_samples is not None else 0,
-        dropped=_dropped(made),
+        pairs=artifacts["training"].entry.kept,
+        pairs_replayed=_replayed(number, artifacts.get("data")),
+        pairs_delta=artifacts["preferences"].entry.kept if answered.own_samples is not None else 0,
+        dropped=_dropped(artifacts),
         reference_policy=trained.reference_policy,
         **{name: value for name, value in trained if name in _FROM_TRAINING},
-        judges=_recorded(made, "judgements").get("judges", {}),
-        labels=_recorded(made, "labels"),
-        annotators=preferred.get("annotators", {}),
-        agreement=preferred.get("agreement", {}),
-        calibration=_recorded(made, "calibration").get("calibration", {}),
-        audit=_recorded(made, "audit").get("findings", {}),
+        judges=_recorded(artifacts, "judgements").get("judges", {}),
+        labels=_recorded(artifacts, "labels"),
+        annotators=preferences.get("annotators", {}),
+        agreement=preferences.get("agreement", {}),
+        calibration=_recorded(artifacts, "calibration").get("calibration", {}),
+        audit=_recorded(artifacts, "audit").get("findings", {}),
     )
-    warnings = {**_few_pairs(made), **_warnings(made, trained), **(evaluation.warnings or {})}
+    warnings = {
+        **_few_pairs(artifacts),
+        **_warnings(artifacts, trained),
+        **(evaluation.warnings or {}),
+    }
     speed = RoundMetrics(
         round=number,
         warnings=warnings,
-        tokens_per_second=_tokens_per_second(made),
+        tokens_per_second=_tokens_per_second(artifacts),
         train_tokens_per_second=trained.tokens_per_second,
         train_flops_per_second=trained.flops_per_second,
         train_peak_memory_gib=trained.peak_memory_gib,
-        **_seconds(made),
+        **_seconds(artifacts),
     )
     return before | evaluation | speed
 
 
-def _recorded(made: Mapping[str, Artifact], step: str) -> Mapping[str, object]:
-    return made[step].entry.facts if step in made else {}
+def _recorded(artifacts: Mapping[str, Artifact], step: str) -> Mapping[str, object]:
+    return artifacts[step].entry.facts if step in artifacts else {}
 
 
-def _facts(made: Mapping[str, Artifact], step: str, kind: type[Facts]) -> Facts:
-    return kind.read(_recorded(made, step))
+def _facts(artifacts: Mapping[str, Artifact], step: str, kind: type[Facts]) -> Facts:
+    return kind.read(_recorded(artifacts, step))
 
 
-def _few_pairs(made: Mapping[str, Artifact]) -> dict[str, str]:
-    said = shortfall_message(_facts(made, "prompts", PromptsFacts).as_json())
-    return {"few_pairs": said} if said is not None else {}
+def _few_pairs(artifacts: Mapping[str, Artifact]) -> dict[str, str]:
+    message = shortfall_message(_facts(artifacts, "prompts", PromptsFacts).as_json())
+    return {"few_pairs": message} if message is not None else {}
 
 
-def _warnings(made: Mapping[str, Artifact], trained: TrainingFacts) -> dict[str, str]:
+def _warnings(artifacts: Mapping[str, Artifact], trained: TrainingFacts) -> dict[str, str]:
     """What the round's training and its labels warn of, in sentences by name."""
-    drifts = _facts(made, "preferences", PreferencesFacts).drift
-    told = {warning.name: str(warning) for warning in trained.warnings}
-    return told | {f"drift of {each.source}": each.sentence for each in drifts if each.sentence}
+    drifts = _facts(artifacts, "preferences", PreferencesFacts).drift
+    messages = {warning.name: str(warning) for warning in trained.warnings}
+    return messages | {f"drift of {each.source}": each.sentence for each in drifts if each.sentence}
 
 
 def _made(steps: Mapping[str, Artifact | None]) -> dict[str, Artifact]:
     """The steps that there were, each once: an imported one is completions and preferences."""
-    made: dict[str, Artifact] = {}
+    artifacts: dict[str, Artifact] = {}
     for name, artifact in steps.items():
-        if artifact is not None and artifact not in made.values():
-            made[name] = artifact
-    return made
+        if artifact is not None and artifact not in artifacts.values():
+            artifacts[name] = artifact
+    return artifacts
 
 
-def _tokens_per_second(made: Mapping[str, Artifact]) -> float | None:
+def _tokens_per_second(artifacts: Mapping[str, Artifact]) -> float | None:
     """None where nothing was sampled."""
-    steps = (step for name, step in made.items() if joined_in(name) == "completions")
+    steps = (step for name, step in artifacts.items() if joined_in(name) == "completions")
     facts = [step.facts(SampledFacts) for step in steps]
     sampled = [(f.tokens, f.seconds_engine) for f in facts if f.seconds_engine is not None]
     if not sampled:
@@ -112,27 +116,27 @@ def _replayed(number: int, data: Artifact | None) -> int:
     return sum(pairs for other, pairs in by_round.items() if other != str(number))
 
 
-def _dropped(made: Mapping[str, Artifact]) -> dict[str, int]:
+def _dropped(artifacts: Mapping[str, Artifact]) -> dict[str, int]:
     dropped: Counter[str] = Counter()
-    for name, artifact in made.items():
+    for name, artifact in artifacts.items():
         # What is joined of several draws has what they dropped.
         if name not in _NOT_A_LOSS and not name.startswith(_EVALUATING) and joined_in(name) == name:
             dropped.update(artifact.entry.dropped)
     return dict(sorted(dropped.items()))
 
 
-def _seconds(made: Mapping[str, Artifact]) -> dict[str, float]:
+def _seconds(artifacts: Mapping[str, Artifact]) -> dict[str, float]:
     """Wall seconds by kind of work; starting processes is counted apart from what they then do."""
 
     def spent(*names: str) -> float:
-        steps = [step for name, step in made.items() if joined_in(name) in names]
+        steps = [step for name, step in artifacts.items() if joined_in(name) in names]
         return sum((s.entry.seconds - s.facts(ProcessFacts).seconds_start for s in steps), 0.0)
 
     return {
         "seconds_sample": spent("completions"),
         "seconds_judge": spent(*_JUDGING),
         "seconds_train": spent("data", "reference", "training"),
-        "seconds_evaluate": spent(*(name for name in made if name.startswith(_EVALUATING))),
-        "seconds_start": sum(a.facts(ProcessFacts).seconds_start for a in made.values()),
-        "seconds_round": sum(a.entry.seconds for a in made.values()),
+        "seconds_evaluate": spent(*(name for name in artifacts if name.startswith(_EVALUATING))),
+        "seconds_start": sum(a.facts(ProcessFacts).seconds_start for a in artifacts.values()),
+        "seconds_round": sum(a.entry.seconds for a in artifacts.values()),
     }

@@ -36,12 +36,12 @@ def find_near_duplicates(material: Material, config: AuditConfig) -> AuditFindin
     return AuditFinding(count, of, "preferences", because, examples)
 
 
-def _similarity(preferred: Preference, at: float) -> float:
+def _similarity(preference: Preference, at: float) -> float:
     """1 − edits / length of the longer text; 0 below `at`, and 0 for identical texts, which have a
     check of their own."""
-    if preferred.chosen.text == preferred.rejected.text:
+    if preference.chosen.text == preference.rejected.text:
         return 0.0
-    chosen, rejected = (normalise(answer.text) for answer in preferred.answers)
+    chosen, rejected = (normalise(answer.text) for answer in preference.answers)
     return float(Levenshtein.normalized_similarity(chosen, rejected, score_cutoff=at))
 
 
@@ -74,11 +74,11 @@ def find_truncated(material: Material, config: AuditConfig) -> AuditFinding:
     return AuditFinding(count, of, "pairs", because, first_examples(p.describe() for p in cut))
 
 
-def _is_cut(preferred: Preference, material: Material) -> bool:
+def _is_cut(preference: Preference, material: Material) -> bool:
     """Whether a preference has a truncated answer; with `reject` the rejected one may be."""
     if material.truncated == "reject":
-        return not preferred.chosen.finished
-    return not all(answer.finished for answer in preferred.answers)
+        return not preference.chosen.finished
+    return not all(answer.finished for answer in preference.answers)
 
 
 def find_ties(material: Material, config: AuditConfig) -> AuditFinding:
@@ -94,5 +94,5 @@ def find_ties(material: Material, config: AuditConfig) -> AuditFinding:
     return AuditFinding(count, of, "pairs", because, examples)
 
 
-def _tied(preferred: Preference, material: Material) -> bool:
-    return preferred.p_chosen <= 0.5 or preferred.pair_id in material.judged.undecided
+def _tied(preference: Preference, material: Material) -> bool:
+    return preference.p_chosen <= 0.5 or preference.pair_id in material.judged.undecided

@@ -175,8 +175,8 @@ def parse_columns(text: str) -> dict[str, str]:
 
 def _printable(reason: str) -> str:
     """`reason` in printable characters, cut at _LONGEST_REASON."""
-    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in reason[:_LONGEST_REASON])
-    return shown + ("…" if len(reason) > _LONGEST_REASON else "")
+    printable = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in reason[:_LONGEST_REASON])
+    return printable + ("…" if len(reason) > _LONGEST_REASON else "")
 
 
 def _why(result: ImportResult) -> str:

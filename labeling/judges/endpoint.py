@@ -179,9 +179,9 @@ class _EndpointCall:
 
     def _failed(self, how: str) -> EndpointFailed:
         config = self._config
-        tried = f", after {config.retries} retries" if config.retries else ""
+        retried = f", after {config.retries} retries" if config.retries else ""
         return EndpointFailed(
-            f"{config.endpoint} (judge {config.source}) {self._hide_key(how)[:_SHOWN]}{tried}",
+            f"{config.endpoint} (judge {config.source}) {self._hide_key(how)[:_SHOWN]}{retried}",
             _AGAIN,
         )
 

@@ -129,5 +129,5 @@ def progress_lines(line: str) -> Iterator[str]:
 
 def _tail(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    shown = [line for line in lines if "is ignored" not in line]
-    return "\n".join(f"    {line}" for line in shown[-_LOG_TAIL_LINES:])
+    useful = [line for line in lines if "is ignored" not in line]
+    return "\n".join(f"    {line}" for line in useful[-_LOG_TAIL_LINES:])

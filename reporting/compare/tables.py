@@ -119,14 +119,14 @@ def _round(comparison: CampaignComparison, number: int) -> str:
 
 def _costs(comparison: CampaignComparison) -> TableSection:
     totals = [_total(side) for side in comparison.sides]
-    shown = [name for name in _COSTS if any(total[name] for total in totals)]
+    names = [name for name in _COSTS if any(total[name] for total in totals)]
     rows = tuple(
-        (side.label, *(cell(total[name], _COSTS[name][1]) for name in shown))
+        (side.label, *(cell(total[name], _COSTS[name][1]) for name in names))
         for side, total in zip(comparison.sides, totals, strict=True)
     )
     note = "all finished rounds · shared rounds count in each campaign"
-    header = ("campaign", *(_COSTS[name][0] for name in shown))
-    return TableSection("Cost", note, header, rows if shown else ())
+    header = ("campaign", *(_COSTS[name][0] for name in names))
+    return TableSection("Cost", note, header, rows if names else ())
 
 
 def _total(side: Side) -> dict[str, float | None]:

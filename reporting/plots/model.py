@@ -105,11 +105,11 @@ def format_place(x: str | float) -> str:
 def series_by_round(summary: CampaignSummary, names: Mapping[str, str]) -> tuple[Series, ...]:
     """One series per column that is not empty. names: column → name of its series."""
     series = []
-    for column, shown in names.items():
+    for column, title in names.items():
         points = [point(row, column) for row in summary.rounds]
         known = tuple(point for point in points if point is not None)
         if known:
-            series.append(Series(shown, known))
+            series.append(Series(title, known))
     return tuple(series)
 
 

@@ -117,9 +117,11 @@ def _forgotten(row: RoundMetrics) -> str | None:
 
 
 def _overlap(row: RoundMetrics) -> str | None:
-    found = row.overlap
+    overlap = row.overlap
     return (
-        f"{found.prompts} of {found.of}" if found is not None and found.model_fields_set else None
+        f"{overlap.prompts} of {overlap.of}"
+        if overlap is not None and overlap.model_fields_set
+        else None
     )
 
 

@@ -27,7 +27,7 @@ def labelling_sections(summary: CampaignSummary) -> tuple[TableSection, ...]:
 
 
 def _judges(summary: CampaignSummary) -> TableSection:
-    shown: ColumnSpecs = (
+    columns: ColumnSpecs = (
         ("pairs", "pairs", count),
         ("abstention_rate", "abstained %", percent),
         ("ties", "ties", count),
@@ -41,11 +41,11 @@ def _judges(summary: CampaignSummary) -> TableSection:
         "position: both orders prefer the same place · consistent: same verdict when asked again · "
         "longer: wins of the longer answer · slope: win rate gained per 100 tokens of length"
     )
-    return _by_name("Who judged", note, "judge", shown, _collect(summary, lambda row: row.judges))
+    return _by_name("Who judged", note, "judge", columns, _collect(summary, lambda row: row.judges))
 
 
 def _calibration(summary: CampaignSummary) -> TableSection:
-    shown: ColumnSpecs = (
+    columns: ColumnSpecs = (
         ("n", "shared pairs", count),
         ("right", "right", count),
         ("error_before", "error before", "{:.3f}".format),
@@ -56,20 +56,20 @@ def _calibration(summary: CampaignSummary) -> TableSection:
         "of the judge's confidence, before and after fitting it to people's answers"
     )
     numbers = _collect(summary, lambda row: row.calibration)
-    return _by_name("Calibration of the judges", note, "judge", shown, numbers)
+    return _by_name("Calibration of the judges", note, "judge", columns, numbers)
 
 
 def _audit(summary: CampaignSummary) -> TableSection:
-    shown: ColumnSpecs = (("count", "found", count), ("of", "of", count), ("share", "%", percent))
+    columns: ColumnSpecs = (("count", "found", count), ("of", "of", count), ("share", "%", percent))
     audit = _collect(summary, lambda row: row.audit)
     findings = (finding for finding in audit if finding[2]["count"])
     note = "before training · a blocking finding stops the round: docs/audit.md"
-    return _by_name("What the audit found", note, "finding", shown, findings)
+    return _by_name("What the audit found", note, "finding", columns, findings)
 
 
 def _requests(summary: CampaignSummary) -> TableSection:
     """How people were asked, by mode, because the mode affects what a label means."""
-    shown: ColumnSpecs = (
+    columns: ColumnSpecs = (
         ("asked_pair", "pairs", count),
         ("asked_gold", "gold", count),
         ("asked_repeat", "repeats", count),
@@ -84,11 +84,11 @@ def _requests(summary: CampaignSummary) -> TableSection:
     )
     labels = ((row.round, _flat(row.labels)) for row in summary.rounds if row.labels is not None)
     rows = (((f"round {number}",), numbers) for number, numbers in labels if numbers)
-    return _table("How people were asked", note, ("people",), shown, rows)
+    return _table("How people were asked", note, ("people",), columns, rows)
 
 
 def _people(summary: CampaignSummary) -> TableSection:
-    shown: ColumnSpecs = (
+    columns: ColumnSpecs = (
         ("labels", "labels", count),
         ("discarded", "discarded", count),
         ("gold_value", "gold right %", percent),
@@ -99,12 +99,12 @@ def _people(summary: CampaignSummary) -> TableSection:
     )
     note = "repeats same: same verdict on a repeated pair · prefers A: share of A among A and B"
     return _by_name(
-        "Who labelled", note, "person", shown, _collect(summary, lambda row: row.annotators)
+        "Who labelled", note, "person", columns, _collect(summary, lambda row: row.annotators)
     )
 
 
 def _agreement(summary: CampaignSummary) -> TableSection:
-    shown: ColumnSpecs = (
+    columns: ColumnSpecs = (
         ("kappa", "κ with people", "{:.2f}".format),
         ("kappa_n", "on", count),
         ("alpha", "α", "{:.2f}".format),
@@ -122,7 +122,7 @@ def _agreement(summary: CampaignSummary) -> TableSection:
         for who, agreed in _agreements(row.agreement or AgreementNumbers()).items()
     ]
     numbers.sort(key=lambda entry: entry[:2])
-    return _by_name("Do they agree?", note, "who", shown, numbers)
+    return _by_name("Do they agree?", note, "who", columns, numbers)
 
 
 def _agreements(agreement: AgreementNumbers) -> dict[str, dict[str, float]]:
@@ -152,23 +152,23 @@ def _collect(
 
 
 def _by_name(
-    title: str, note: str, who: str, shown: ColumnSpecs, numbers: Iterable[NamedNumbers]
+    title: str, note: str, who: str, columns: ColumnSpecs, numbers: Iterable[NamedNumbers]
 ) -> TableSection:
     """One row per name and round."""
     rows = (((visible(name), str(round_)), metrics) for name, round_, metrics in numbers)
-    return _table(title, note, (who, "round"), shown, rows)
+    return _table(title, note, (who, "round"), columns, rows)
 
 
 def _table(
     title: str,
     note: str,
     names: tuple[str, ...],
-    shown: ColumnSpecs,
+    columns: ColumnSpecs,
     entries: Iterable[tuple[tuple[str, ...], Mapping[str, float]]],
 ) -> TableSection:
     """Rows of names and numbers, without empty columns."""
     rows = list(entries)
-    some = _filled_columns(shown, [numbers for _, numbers in rows])
+    some = _filled_columns(columns, [numbers for _, numbers in rows])
     lines = tuple(
         (*named, *(cell(finite(numbers.get(key)), write) for key, _, write in some))
         for named, numbers in rows
@@ -187,11 +187,11 @@ def _flat(part: Part) -> dict[str, float]:
     return {name: value for name, value in flat.items() if isinstance(value, int | float)}
 
 
-def _filled_columns(shown: ColumnSpecs, rows: Sequence[Mapping[str, float]]) -> ColumnSpecs:
+def _filled_columns(columns: ColumnSpecs, rows: Sequence[Mapping[str, float]]) -> ColumnSpecs:
     """The columns that are not empty; money only if some was spent."""
     return [
         spec
-        for spec in shown
+        for spec in columns
         if any(spec[0] in row for row in rows)
         and (spec[0] != "money" or any(row.get("money") for row in rows))
     ]

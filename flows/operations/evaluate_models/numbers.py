@@ -132,6 +132,6 @@ def _scores(answers: HeldOutAnswers, source: str) -> ByPrompt:
     ]
 
 
-def _known(found: AnyInterval | None) -> AnyInterval | None:
+def _known(interval: AnyInterval | None) -> AnyInterval | None:
     """None for an interval whose estimate is unknown."""
-    return found if found is not None and math.isfinite(found.estimate) else None
+    return interval if interval is not None and math.isfinite(interval.estimate) else None

@@ -53,8 +53,8 @@ def check_request(
             "Remove that member.",
         )
     check_functions(config)
-    found = find_model(models[0]), find_model(models[1])
-    return EvaluationRequest(found, config, _read_prompts(config))
+    locations = find_model(models[0]), find_model(models[1])
+    return EvaluationRequest(locations, config, _read_prompts(config))
 
 
 def read_judge(judge: str | None, judge_config: Path | None) -> Mapping[str, object]:
