@@ -1,6 +1,7 @@
 """The house stays as it was tidied: no rooms that import each other, files of a readable length."""
 
 import ast
+import re
 import subprocess
 from collections import defaultdict
 from collections.abc import Iterator
@@ -15,8 +16,13 @@ from tests.contracts.import_graph import PACKAGES, ROOT, import_graph
 LONGEST, MEDIAN = 370, 105
 """Lines per file, at most and in the middle; an `__init__` of up to 3 lines does not count."""
 
-MOST_LINES = {"flows": 17_337}
+MOST_LINES = {"flows": 17_337 + 600}
+"""As it was tidied, and what engines side by side on one machine take."""
+
 MOST_FILES = {"flows": 140}
+MOST_UNTYPED = 40
+"""Dictionaries from string to anything: each at a border of JSON, parquet or a pipe."""
+_UNTYPED = re.compile(r"(dict|Mapping)\[str, Any\]")
 
 
 def source_files(*packages: str) -> list[Path]:
@@ -49,6 +55,15 @@ def test_files_are_neither_long_nor_crumbs() -> None:
     assert long == {}
     told = [n for file, n in counts.items() if not (file.name == "__init__.py" and n <= 3)]
     assert median(told) >= MEDIAN
+
+
+def test_dictionaries_of_anything_are_at_the_borders_alone() -> None:
+    counts = {
+        file.relative_to(ROOT).as_posix(): len(_UNTYPED.findall(file.read_text(encoding="utf-8")))
+        for file in source_files(*PACKAGES)
+    }
+    where = {file: count for file, count in counts.items() if count}
+    assert sum(where.values()) <= MOST_UNTYPED, where
 
 
 def class_names(path: Path) -> Iterator[str]:
