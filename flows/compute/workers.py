@@ -1,10 +1,10 @@
 """How many processes work side by side on this machine, and which GPUs each has."""
 
+import math
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf
 from pathlib import Path
 
 from dpo_core.processor import available_threads, free_ram_gib, list_gpus
@@ -66,7 +66,7 @@ def engine_needs(config: SamplingConfig, policy: Path, threads: int) -> WorkerNe
     Engines of transformers do not work side by side, so one of them needs all there is.
     """
     if config.engine != "vllm":
-        return WorkerNeeds(config.tensor_parallel_size, sys.maxsize, inf)
+        return WorkerNeeds(config.tensor_parallel_size, sys.maxsize, math.inf)
     return WorkerNeeds(config.tensor_parallel_size, threads, _on_cpu_gib(policy))
 
 
