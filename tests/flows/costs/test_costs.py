@@ -192,7 +192,7 @@ def test_what_a_killed_run_of_a_branch_paid_counts(tmp_path: Path, counted: bool
 
 def test_time_of_children_by_step(tmp_path: Path) -> None:
     """A child of two GPUs took 5 s before the step, and 3 s in it, in which it was closed."""
-    child = SimpleNamespace(gpus=2, started=0.0, ended=None, spent=5.0)
+    child = SimpleNamespace(gpus=2, first_gpu=0, started=0.0, ended=None, spent=5.0)
     child.cpu_seconds = lambda: child.spent
     meter = CostMeter(tmp_path / "none", [])
     meter.watch(child)  # type: ignore[arg-type]
