@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dpo_core.jobs import JobRequest, read_request
 from flows.harness.offline import ENVIRONMENT
 
 
-def answered(requests: Sequence[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
+def answered(requests: Sequence[JobRequest], folder: Path) -> list[dict[str, Any]]:
     """For each request of a job its result, or `error` and `remedy`."""
     asked, out = folder / "asked.json", folder / "answered.json"
     asked.write_text(json.dumps(list(requests)))
@@ -24,9 +25,8 @@ def answered(requests: Sequence[dict[str, Any]], folder: Path) -> list[dict[str,
     return found
 
 
-def _one(request: dict[str, Any]) -> dict[str, Any]:
+def _one(request: JobRequest) -> dict[str, Any]:
     from dpo_core.errors import BadInput
-    from dpo_core.jobs import read_request
     from flows.harness.suite_task import JOBS
     from flows.harness.worker import carry_out
 
