@@ -11,6 +11,7 @@ from rich.console import Console
 from small_campaign import CONFIG, Campaign
 
 from dpo_core.campaign.artifacts import Artifact
+from dpo_core.campaign.round_metrics import RoundMetrics
 from dpo_core.tables import read_rows
 from examples.reviews.grammar import WORDS
 from flows.config import validate
@@ -135,11 +136,11 @@ def test_another_model_answers_in_the_policys_tokens(
     made = trained.made_by.entry
     assert made.facts["sampling_gap"] < 1e-4 and made.facts["policy"] != before.id
     steps = {**found.steps(), "training": trained.made_by}
-    row = round_row(3, before, trained, True, {}, steps)
-    assert row["pairs_delta"] == row["pairs"] == found.preferences.entry.kept > 0
-    assert row["completions"] == own.entry.kept + other.entry.kept
+    row = round_row(before, trained, True, RoundMetrics(round=3), steps)
+    assert row.pairs_delta == row.pairs == found.preferences.entry.kept > 0
+    assert row.completions == own.entry.kept + other.entry.kept
     assert found.pairs is not None
-    assert row["dropped"].get("truncated", 0) == sum(
+    assert (row.dropped or {}).get("truncated", 0) == sum(
         step.entry.dropped.get("truncated", 0) for step in (found.pairs, found.preferences)
     )
 
