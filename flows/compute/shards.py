@@ -90,7 +90,7 @@ def carry_out_in_shards(
     """
     sharded = ShardedJob.of(job)
     missing = sharded.missing()
-    progress = _Progress(sharded, report)
+    progress = _ProgressOfAll(sharded, report)
     pool.carry_out(
         [sharded.shards[number] for number in missing],
         root,
@@ -101,7 +101,7 @@ def carry_out_in_shards(
     return sharded.join()
 
 
-class _Progress:
+class _ProgressOfAll:
     """Reports the progress of all shards together."""
 
     def __init__(self, job: ShardedJob[Any], report: Report) -> None:
