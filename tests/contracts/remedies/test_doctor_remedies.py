@@ -37,7 +37,7 @@ from flows.doctor.memory import Device, size_of
 from flows.doctor.prompts import PromptRoom, check_draws, check_rejected
 from generation.config import PromptsConfig
 from generation.probe import probe_tokens
-from generation.probe_jobs import Machine, ProbeTokens, TokenCounts
+from generation.probe_jobs import Machine, PolicyFound, ProbeTokens, TokenCounts
 from tests.flows.doctor.doctor_folder import (
     ENVIRONMENT,
     LLAMA_8B,
@@ -257,12 +257,12 @@ def the_inputs(written: Any, **changes: Any) -> Look:
 
 
 class OneChild:
-    """Answers every request so, or raises."""
+    """Answers every job so, or raises."""
 
     def __init__(self, answer: Any) -> None:
         self.answer = answer
 
-    def ask(self, *_: Any) -> Any:
+    def carry_out(self, *_: Any) -> Any:
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -286,8 +286,8 @@ def the_tokens(answer: Any) -> Look:
     )
 
 
-SHAPE = {"folder": "policy", "shape": {name: 1 for name in Shape.__dataclass_fields__}}
-COUNTS = {"prompts": 1, "longest": 1, "too_long": 0, "bos_missing": 0, "bos_doubled": 0}
+SHAPE = PolicyFound(folder="policy", shape=Shape(**dict.fromkeys(Shape.__dataclass_fields__, 1)))
+COUNTS = TokenCounts(prompts=1, longest=1)
 FAILED = ChildFailed("OSError: no file named model.safetensors")
 CUDA = {"gpus": (("H100", 80.0),), "driver_cuda": "13.0"}
 WORKS = Machine("2.13.0", "13.0", 1, (("H100", 80.0),), "13.0")
