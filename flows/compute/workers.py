@@ -66,7 +66,7 @@ def engine_needs(config: SamplingConfig, policy: Path, threads: int) -> WorkerNe
     Engines of transformers do not work side by side, so one of them needs all there is.
     """
     if config.engine != "vllm":
-        return WorkerNeeds(config.tensor_parallel_size, sys.maxsize, math.inf)
+        return WorkerNeeds(sys.maxsize, sys.maxsize, math.inf)
     return WorkerNeeds(config.tensor_parallel_size, threads, _on_cpu_gib(policy))
 
 

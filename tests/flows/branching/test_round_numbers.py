@@ -36,7 +36,7 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
 
 def test_all_of_them_are_finished_and_shown(layout: Layout) -> None:
     summary = read_summary(layout.root, samples=False)
-    assert [row["round"] for row in summary.rounds] == list(range(1, LAST + 1))
+    assert [row.round for row in summary.rounds] == list(range(1, LAST + 1))
     assert summary.state == "finished" and finished_rounds(layout) == LAST
     console = Console(width=200)
     with console.capture() as shown:
