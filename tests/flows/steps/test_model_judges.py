@@ -114,11 +114,13 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JudgeModels]:
     layout = Layout(tmp_path_factory.mktemp("campaign"))
     started: list[Child] = []
 
-    def start(module: str, log: str) -> Child:
-        started.append(Child.start(module, layout.log(f"{log}{len(started)}"), ENV))
+    def start(number: int, workers: int) -> Child:
+        log = layout.log(f"judging{len(started)}")
+        started.append(Child.start("generation.judge_worker", log, ENV))
         return started[-1]
 
-    made = JudgeModels(layout, SamplingConfig(), start, lambda: None, lambda *_: None)
+    sampling = SamplingConfig()
+    made = JudgeModels(layout, sampling, start, lambda _: 1, lambda: None, lambda *_: None)
     yield made
     made.release()
     assert len(started) <= 2  # a child stays for the next question
