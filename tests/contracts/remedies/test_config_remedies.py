@@ -242,6 +242,13 @@ CASES = [
         },
     ),
     Case(
+        {"sampling": {"engine": "transformers"}, "compute": {"sampling_workers": 2}},
+        {
+            "remove it": {"compute.sampling_workers": GONE},
+            "set sampling.engine to vllm": {"sampling.engine": "vllm"},
+        },
+    ),
+    Case(
         {"judge.gives": "verdict"},
         {
             "set pairs.strategy to random": {"pairs.strategy": "random"},
