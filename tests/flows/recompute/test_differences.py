@@ -79,6 +79,15 @@ def test_weights(tmp_path: Path) -> None:
     assert difference(old, new) == "tensor norm"
 
 
+def test_the_order_of_keys_is_no_difference(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.json", tmp_path / "new.json"
+    old.write_text('{"count": 2, "total": 3.0}')
+    new.write_text('{"total": 3.0, "count": 2}')
+    assert difference(old, new) is None
+    new.write_text('{"total": 3.5, "count": 2}')
+    assert difference(old, new) == "total: 3.0 then, 3.5 now"
+
+
 def test_sentences_of_another_version_are_no_difference(tmp_path: Path) -> None:
     old, new = tmp_path / "old" / "evaluation.json", tmp_path / "new" / "evaluation.json"
     numbers = {"win_rate": 0.5, "warnings": {"short": "was"}, "forgotten": {"sentence": "one"}}
