@@ -1,0 +1,524 @@
+"""A Ray cluster as the place where jobs run: the only module that imports ray.
+
+Each worker is an actor in a placement group of its own, with the threads and GPUs of one engine,
+and owns one of Ratchet's ordinary children. Actors are owned by this process and never restarted by
+Ray, so that all end with it and Ratchet alone decides what is begun again.
+"""
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+from dpo_core.campaign.workers_now import PlacedWorker, WorkersNow
+from dpo_core.child_events import restore_error
+from dpo_core.children import RESUME, Report, log_tail
+from dpo_core.errors import BadInput, ChildDied, Interrupted, InvariantViolated
+from dpo_core.jobs import ChildJob, JobRequest, Result, job_request
+from dpo_core.processor import available_threads
+from flows.compute.executor import Worker, WorkerPlan
+from flows.compute.owner import ChildOwner, SharedFolder, StartedChild
+from flows.compute.workers import MachineResources
+from flows.config.compute import ComputeConfig
+
+_PROBE_S = 5.0
+_SETTLED_S = 3.0
+"""What ended workers held is free on the cluster's books after this time at the latest."""
+_SHOWN_AFTER_S = 2.0
+_ANSWER_S = 10.0
+_GPUS_PER_NODE = 1024
+"""Numbers for the GPUs of each node, so that no two GPUs of a cluster have the same."""
+_OBJECT_STORE = 100 * 2**20
+"""Bytes for a cluster on this machine: what travels through it is text."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """CPUs and GPUs of a node, or what a worker needs of them."""
+
+    cpus: int
+    gpus: int
+
+    def holds(self, needed: "Room") -> int:
+        """Workers with such needs that find room here."""
+        parts = [(self.cpus, needed.cpus), (self.gpus, needed.gpus)]
+        return min(has // needs for has, needs in parts if needs)
+
+    def __str__(self) -> str:
+        cpus = f"{self.cpus} CPU{'s' * (self.cpus != 1)}"
+        return f"({self.gpus} GPU{'s' * (self.gpus != 1)}, {cpus})" if self.gpus else cpus
+
+
+@dataclass(frozen=True)
+class ClusterNode:
+    """A node that is alive: what it has in all, and what nobody has reserved."""
+
+    id: str
+    name: str
+    number: int
+    room: Room
+    free: Room
+    memory_gib: float
+
+
+# ── to a cluster ─────────────────────────────────────────────────────────────────────────────────
+
+
+def connect(compute: ComputeConfig) -> None:
+    """Connect to the cluster of the config, or start one on this machine; once.
+
+    Raises BadInput where Ray is not installed, and where no cluster of the same versions answers.
+    """
+    check_reachable(compute)
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_AUTH_MODE", "token")  # whoever reaches a cluster runs code on it
+    if compute.address is None:
+        os.environ["RAY_AUTH_TOKEN"] = token_hex(32)
+    import ray
+
+    if ray.is_initialized():
+        return
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    how: dict[str, object] = {"address": compute.address}
+    if compute.address is None:
+        how = {
+            "address": "local",
+            "num_cpus": available_threads(),
+            "include_dashboard": False,
+            "object_store_memory": _OBJECT_STORE,
+            "_node_ip_address": "127.0.0.1",
+        }
+    with _own_signals():
+        try:
+            ray.init(**how, log_to_driver=False, configure_logging=False)
+        except Exception as error:  # of many classes, by what is wrong
+            raise _refused(compute, error) from None
+
+
+def check_reachable(compute: ComputeConfig) -> None:
+    """Raise BadInput where Ray is not installed, or nothing answers at the address.
+
+    Ray itself would try an address where nothing answers for minutes.
+    """
+    if find_spec("ray") is None:
+        raise BadInput(
+            "compute.kind ray needs the package ray, which is not installed",
+            "pip install 'ratchet-dpo[ray]', or set compute.kind to local",
+        )
+    if compute.address is None:
+        return
+    host, _, port = compute.address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=_PROBE_S).close()
+    except (OSError, OverflowError) as error:
+        raise BadInput(
+            f"nothing answers at compute.address {compute.address}: {error}",
+            "Start the cluster (ray start --head --port=6379), or name the HOST:PORT that it "
+            "printed.",
+        ) from None
+
+
+def _refused(compute: ComputeConfig, error: Exception) -> BadInput:
+    why = " ".join(str(error).split())[:400]
+    where = compute.address or "on this machine"
+    return BadInput(
+        f"the Ray cluster {where} cannot be used: {type(error).__name__}: {why}",
+        "Set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to the cluster's token, run this on one of its "
+        "nodes, and install the same versions of Ray and Python on all of them.",
+    )
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep what SIGTERM does here: Ray would replace it."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
+
+
+def cluster_nodes() -> list[ClusterNode]:
+    """The nodes that are alive and have something for workers."""
+    import ray
+    from ray._private.state import available_resources_per_node  # no public one tells it by node
+
+    free = available_resources_per_node()
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    nodes = [
+        ClusterNode(
+            id=node["NodeID"],
+            name=_node_name(node),
+            number=number,
+            room=_room(node["Resources"]),
+            free=_room(free.get(node["NodeID"], {})),
+            memory_gib=node["Resources"].get("memory", 0.0) / 2**30,
+        )
+        for number, node in enumerate(sorted(alive, key=lambda node: str(node["NodeID"])))
+    ]
+    return [node for node in nodes if node.room.cpus]
+
+
+def _node_name(node: dict[str, Any]) -> str:
+    """The name that the node was started with, else that of its machine."""
+    name, address = str(node["NodeName"]), str(node["NodeManagerAddress"])
+    return str(node["NodeManagerHostname"]) if name == address else name
+
+
+def _room(resources: dict[str, float]) -> Room:
+    return Room(int(resources.get("CPU", 0)), int(resources.get("GPU", 0)))
+
+
+# ── a worker ─────────────────────────────────────────────────────────────────────────────────────
+
+
+class RemoteWorker:
+    """A child on another node, by its owner there; as `Child` in all that a campaign asks of it."""
+
+    def __init__(
+        self,
+        plan: WorkerPlan,
+        node: ClusterNode,
+        owner: Any,
+        end: Callable[["RemoteWorker"], None],
+        doing: Callable[["RemoteWorker", str], None],
+    ) -> None:
+        self.plan = plan
+        self.node = node.name
+        self.gpus = 0
+        self.first_gpu = node.number * _GPUS_PER_NODE
+        self.started = time.monotonic()
+        self.ended: float | None = None
+        self.seconds_start = 0.0
+        self._owner = owner
+        self._end = end
+        self._doing = doing
+        self._cpu_seconds = 0.0
+        self._failed = False
+        self._lost = ""
+
+    def start(self, folder: SharedFolder) -> None:
+        """Start the child and wait until it is ready."""
+        plan = self.plan
+        started: StartedChild = self._get(
+            self._owner.start.remote(plan.module, plan.log, dict(plan.environment), folder)
+        )
+        if started.error is not None:
+            raise restore_error(started.error)
+        self.seconds_start = time.monotonic() - self.started
+        if started.gpus and started.gpus[0].isdecimal():
+            self.first_gpu += int(started.gpus[0])
+
+    def carry_out(
+        self,
+        job: ChildJob[Result],
+        root: Path = Path("/"),
+        report: Report | None = None,
+        notice: Callable[[str], None] | None = None,
+    ) -> Result:
+        """As `Child.carry_out`; a node or an owner that is lost counts as a child that died."""
+        if self._failed and self.alive():
+            raise InvariantViolated(f"{self.plan.module} was sent a request after one that failed")
+        self._doing(self, _describe(job))
+        try:
+            answer = self._ask(job_request(job, root), report, notice)
+        except Interrupted:  # it stopped when asked to
+            raise
+        except Exception:
+            self._failed = True
+            raise
+        self.gpus = int(answer.get("gpus", self.gpus))
+        self._doing(self, "")
+        return job.read_result(answer)
+
+    def _ask(
+        self,
+        request: JobRequest,
+        report: Report | None,
+        notice: Callable[[str], None] | None,
+    ) -> dict[str, Any]:
+        for reference in self._owner.ask.options(num_returns="streaming").remote(request):
+            event = self._get(reference)
+            if event["event"] == "progress" and report is not None:
+                report(event["done"], event["total"], event["unit"])
+            if event["event"] == "notice" and notice is not None:
+                notice(event["text"])
+            if event["event"] == "error":
+                raise restore_error(event, f"Its log: {self.plan.log}")
+            if event["event"] == "result":
+                result: dict[str, Any] = event["result"]
+                return result
+        self._lost = "it was closed"
+        raise self.died()
+
+    def _get(self, reference: Any, timeout_s: float | None = None) -> Any:
+        """What the owner answers. Raises ChildDied where it is lost."""
+        from ray import get
+        from ray.exceptions import RayError
+
+        try:
+            return get(reference, timeout=timeout_s)
+        except RayError as error:
+            self._lost = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            raise self.died() from None
+
+    def usable(self) -> bool:
+        return not self._failed and self.alive()
+
+    def alive(self) -> bool:
+        """Whether it was not closed, and is not known to be lost."""
+        return self.ended is None and not self._lost
+
+    def stop(self) -> None:
+        with suppress(ChildDied):
+            self._get(self._owner.stop.remote())
+
+    def died(self) -> ChildDied:
+        what = f"was lost ({self._lost})" if self._lost else "was closed"
+        return ChildDied(
+            f"the process {self.plan.module} on node {self.node} {what}; "
+            f"the end of {self.plan.log}:\n{log_tail(self.plan.log)}",
+            RESUME,
+        )
+
+    def cpu_seconds(self) -> float:
+        """As far as it is known: a lost owner can no longer be asked."""
+        if self.alive():
+            with suppress(ChildDied):
+                seconds = self._get(self._owner.cpu_seconds.remote(), _ANSWER_S)
+                self._cpu_seconds = max(self._cpu_seconds, seconds)
+        return self._cpu_seconds
+
+    def close(self) -> None:
+        """End the child and its owner, and give back what they had."""
+        if self.ended is not None:
+            return
+        if not self._lost:
+            with suppress(ChildDied):
+                self._cpu_seconds = self._get(self._owner.close.remote(), _ANSWER_S)
+        self.ended = time.monotonic()
+        self._end(self)
+
+
+def _describe(job: ChildJob[Any]) -> str:
+    """A job in a few words: its kind, and its rows where it has some of many."""
+    op, first, count = (getattr(job, name, None) for name in ("op", "first", "count"))
+    rows = f" rows {first} to {first + count - 1}" if count and first is not None else ""
+    return f"{op}{rows}"
+
+
+# ── the executor ─────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What a worker has of the cluster."""
+
+    group: Any
+    owner: Any
+    node: ClusterNode
+    room: Room
+    doing: str = ""
+
+
+class RayExecutor:
+    """Workers on the nodes of a Ray cluster; it is connected to when the first one is needed.
+
+    status: file that tells which node does what. notice: shows people a wait.
+    """
+
+    exclusive = True
+
+    def __init__(self, compute: ComputeConfig, status: Path, notice: Callable[[str], None]) -> None:
+        self.attempts = compute.attempts
+        self._compute = compute
+        self._status = status
+        self._notice = notice
+        self._folder = SharedFolder(status.absolute(), token_hex(16), Path.cwd())
+        self._held: dict[RemoteWorker, _Held] = {}
+        self._placed: set[Path] = set()
+        self._lock = threading.RLock()
+        self._given_up = 0
+        self._connected = False
+
+    def start(self, plan: WorkerPlan) -> Worker:
+        """As every executor. Raises BadInput where the cluster has no such room at all, and
+        ChildDied where it has none within `compute.place_timeout_s`."""
+        self._connect()
+        needs = self._needs(plan)
+        if plan.log not in self._placed:
+            self._check_possible(plan, needs)
+        group, node = self._place(plan, needs)
+        worker = self._own(plan, needs, group, node)
+        try:
+            worker.start(self._folder)
+        except BaseException:
+            worker.close()
+            raise
+        self._placed.add(plan.log)
+        return worker
+
+    def machines(self) -> Sequence[MachineResources]:
+        """Each node as far as nobody else has reserved it."""
+        self._connect()
+        until = time.monotonic() + _SETTLED_S
+        while (nodes := self._free_for_us()) and time.monotonic() < until:
+            if all(node.free == node.room for node in nodes):
+                break
+            time.sleep(0.1)
+        return [
+            MachineResources(
+                tuple(map(str, range(node.free.gpus))), node.free.cpus, node.memory_gib
+            )
+            for node in nodes
+        ]
+
+    def stop_waiting(self) -> None:
+        self._given_up += 1
+
+    def close(self) -> None:
+        if not self._connected:
+            return
+        import ray
+
+        for worker in tuple(self._held):
+            worker.close()
+        ray.shutdown()
+        self._connected = False
+        self._status.unlink(missing_ok=True)
+        if self._compute.address is None:
+            os.environ.pop("RAY_AUTH_TOKEN", None)
+
+    def _connect(self) -> None:
+        with self._lock:
+            if not self._connected:
+                connect(self._compute)
+                self._connected = True
+                self._write_status()
+
+    def _needs(self, plan: WorkerPlan) -> Room:
+        """A worker's bundle. On nodes with GPUs it takes no more CPUs than go with its GPUs."""
+        nodes = cluster_nodes()
+        most = max((node.room.gpus for node in nodes), default=0)
+        if not most:
+            return Room(plan.threads, 0)
+        gpus = most if plan.gpus is None else plan.gpus
+        share = min(node.room.cpus * gpus // node.room.gpus for node in nodes if node.room.gpus)
+        return Room(max(1, min(plan.threads, share)), gpus)
+
+    def _check_possible(self, plan: WorkerPlan, needs: Room) -> None:
+        room = sum(node.room.holds(needs) for node in cluster_nodes())
+        if room < plan.side_by_side:
+            raise BadInput(
+                self._missing(plan, needs, f"the cluster has {room} × {needs}"),
+                "Lower compute.sampling_workers, compute.judge_workers, "
+                "sampling.tensor_parallel_size or training.processes, add machines, or, for fewer "
+                "CPUs in a new campaign, lower threads.",
+            )
+
+    def _missing(self, plan: WorkerPlan, needs: Room, has: str) -> str:
+        return f"{plan.name} needs {plan.side_by_side} × {needs}, {has}"
+
+    def _place(self, plan: WorkerPlan, needs: Room) -> tuple[Any, ClusterNode]:
+        from ray.util import placement_group, placement_group_table, remove_placement_group
+
+        bundle = {"CPU": needs.cpus} | ({"GPU": needs.gpus} if needs.gpus else {})
+        given_up, began, shown = self._given_up, time.monotonic(), False
+        group = placement_group([bundle], strategy="STRICT_PACK")
+        try:
+            while not group.wait(timeout_seconds=0.5):
+                waited = time.monotonic() - began
+                free = sum(node.free.holds(needs) for node in self._free_for_us())
+                missing = self._missing(plan, needs, f"the cluster has {free} × {needs} free")
+                if self._given_up != given_up:
+                    raise ChildDied(f"no longer needed: {missing}")
+                if waited > self._compute.place_timeout_s:
+                    raise ChildDied(
+                        f"{missing}, and had no more for {waited:.0f} s",
+                        "Wait until others release it, or raise compute.place_timeout_s. " + RESUME,
+                    )
+                if waited > _SHOWN_AFTER_S and not shown:
+                    shown = True
+                    limit = self._compute.place_timeout_s
+                    self._notice(f"{missing}; waits for up to {limit:g} s")
+            [node_id] = placement_group_table(group)["bundles_to_node_id"].values()
+            return group, next(node for node in cluster_nodes() if node.id == node_id)
+        except BaseException:
+            remove_placement_group(group)
+            raise
+
+    def _own(
+        self,
+        plan: WorkerPlan,
+        needs: Room,
+        group: Any,
+        node: ClusterNode,
+    ) -> RemoteWorker:
+        import ray
+        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+        options = {
+            "num_cpus": needs.cpus,
+            "num_gpus": needs.gpus,
+            "scheduling_strategy": PlacementGroupSchedulingStrategy(group, 0),
+            "max_restarts": 0,
+            "max_task_retries": 0,
+            "max_concurrency": 4,  # it is asked for costs, stopped and closed while it works
+        }
+        owner = ray.remote(ChildOwner).options(**options).remote(node.name)
+        worker = RemoteWorker(plan, node, owner, self._release, self._set_doing)
+        with self._lock:
+            self._held[worker] = _Held(group, owner, node, needs, "starting")
+        self._write_status()
+        return worker
+
+    def _release(self, worker: RemoteWorker) -> None:
+        import ray
+        from ray.util import remove_placement_group
+
+        with self._lock:
+            held = self._held.pop(worker)
+        with suppress(Exception):  # of a node that is gone
+            ray.kill(held.owner, no_restart=True)
+        with suppress(Exception):
+            remove_placement_group(held.group)
+        self._write_status()
+
+    def _set_doing(self, worker: RemoteWorker, what: str) -> None:
+        with self._lock:
+            if worker in self._held:
+                self._held[worker] = replace(self._held[worker], doing=what)
+        self._write_status()
+
+    def _write_status(self) -> None:
+        with self._lock:
+            workers = [
+                PlacedWorker(name=worker.plan.name, node=held.node.name, doing=held.doing)
+                for worker, held in self._held.items()
+            ]
+            WorkersNow(run=self._folder.run, workers=tuple(workers)).write(self._status)
+
+    def _free_for_us(self) -> list[ClusterNode]:
+        """The nodes; free is also what this executor's workers have."""
+        with self._lock:
+            held = list(self._held.values())
+
+        def with_ours(node: ClusterNode) -> ClusterNode:
+            ours = [each.room for each in held if each.node.id == node.id]
+            free = Room(
+                min(node.room.cpus, node.free.cpus + sum(room.cpus for room in ours)),
+                min(node.room.gpus, node.free.gpus + sum(room.gpus for room in ours)),
+            )
+            return replace(node, free=free)
+
+        return [with_ours(node) for node in cluster_nodes()]
