@@ -1,6 +1,7 @@
 """What runs on another machine: the owner of one child process there. Imports no Ray."""
 
 import os
+import platform
 import queue
 import signal
 import threading
@@ -9,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from dpo_core.campaign.identity import VERSION
 from dpo_core.campaign.workers_now import WorkersNow
 from dpo_core.child_events import ChildEvent, DescribedError, describe_error
 from dpo_core.children import Child
@@ -36,6 +38,11 @@ class StartedChild:
     seconds: float = 0.0
     gpus: tuple[str, ...] = ()
     error: DescribedError | None = None
+
+
+def describe_versions() -> str:
+    """What must be the same on all nodes, besides Ray, which refuses others itself."""
+    return f"Ratchet {VERSION}, Python {platform.python_version()}"
 
 
 class ChildOwner:

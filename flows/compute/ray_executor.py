@@ -8,69 +8,32 @@ Ray, so that all end with it and Ratchet alone decides what is begun again.
 import logging
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
 from dpo_core.campaign.workers_now import PlacedWorker, WorkersNow
-from dpo_core.child_events import restore_error
-from dpo_core.children import RESUME, Report, log_tail
-from dpo_core.errors import BadInput, ChildDied, Interrupted, InvariantViolated
-from dpo_core.jobs import ChildJob, JobRequest, Result, job_request
+from dpo_core.children import RESUME
+from dpo_core.errors import BadInput, ChildDied
 from dpo_core.processor import available_threads
+from flows.compute.cluster import ClusterNode, Room, check_reachable, refused
 from flows.compute.executor import Worker, WorkerPlan
-from flows.compute.owner import ChildOwner, SharedFolder, StartedChild
+from flows.compute.owner import ChildOwner, SharedFolder, describe_versions
+from flows.compute.remote_worker import OwnerLost, RemoteWorker
 from flows.compute.workers import MachineResources
 from flows.config.compute import ComputeConfig
 
-_PROBE_S = 5.0
 _SETTLED_S = 3.0
 """What ended workers held is free on the cluster's books after this time at the latest."""
 _SHOWN_AFTER_S = 2.0
-_ANSWER_S = 10.0
-_GPUS_PER_NODE = 1024
-"""Numbers for the GPUs of each node, so that no two GPUs of a cluster have the same."""
+_VERSIONS_S = 60.0
 _OBJECT_STORE = 100 * 2**20
 """Bytes for a cluster on this machine: what travels through it is text."""
-
-
-@dataclass(frozen=True)
-class Room:
-    """CPUs and GPUs of a node, or what a worker needs of them."""
-
-    cpus: int
-    gpus: int
-
-    def holds(self, needed: "Room") -> int:
-        """Workers with such needs that find room here."""
-        parts = [(self.cpus, needed.cpus), (self.gpus, needed.gpus)]
-        return min(has // needs for has, needs in parts if needs)
-
-    def __str__(self) -> str:
-        cpus = f"{self.cpus} CPU{'s' * (self.cpus != 1)}"
-        return f"({self.gpus} GPU{'s' * (self.gpus != 1)}, {cpus})" if self.gpus else cpus
-
-
-@dataclass(frozen=True)
-class ClusterNode:
-    """A node that is alive: what it has in all, and what nobody has reserved."""
-
-    id: str
-    name: str
-    number: int
-    room: Room
-    free: Room
-    memory_gib: float
-
-
-# ── to a cluster ─────────────────────────────────────────────────────────────────────────────────
 
 
 def connect(compute: ComputeConfig) -> None:
@@ -101,40 +64,35 @@ def connect(compute: ComputeConfig) -> None:
         try:
             ray.init(**how, log_to_driver=False, configure_logging=False)
         except Exception as error:  # of many classes, by what is wrong
-            raise _refused(compute, error) from None
+            raise refused(compute, error) from None
 
 
-def check_reachable(compute: ComputeConfig) -> None:
-    """Raise BadInput where Ray is not installed, or nothing answers at the address.
+def disconnect() -> None:
+    """Leave the cluster; one that was started here ends."""
+    import ray
 
-    Ray itself would try an address where nothing answers for minutes.
-    """
-    if find_spec("ray") is None:
-        raise BadInput(
-            "compute.kind ray needs the package ray, which is not installed",
-            "pip install 'ratchet-dpo[ray]', or set compute.kind to local",
-        )
-    if compute.address is None:
-        return
-    host, _, port = compute.address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=_PROBE_S).close()
-    except (OSError, OverflowError) as error:
-        raise BadInput(
-            f"nothing answers at compute.address {compute.address}: {error}",
-            "Start the cluster (ray start --head --port=6379), or name the HOST:PORT that it "
-            "printed.",
-        ) from None
+    ray.shutdown()
 
 
-def _refused(compute: ComputeConfig, error: Exception) -> BadInput:
-    why = " ".join(str(error).split())[:400]
-    where = compute.address or "on this machine"
-    return BadInput(
-        f"the Ray cluster {where} cannot be used: {type(error).__name__}: {why}",
-        "Set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to the cluster's token, run this on one of its "
-        "nodes, and install the same versions of Ray and Python on all of them.",
-    )
+def node_versions() -> dict[str, str]:
+    """What each node answers with, by its name; under no name, this machine."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    versions = ray.remote(describe_versions)
+
+    def of_node(node: ClusterNode) -> Any:
+        there = NodeAffinitySchedulingStrategy(node.id, soft=False)
+        return versions.options(num_cpus=0, scheduling_strategy=there, max_retries=0).remote()
+
+    asked = [(node.name, of_node(node)) for node in cluster_nodes()]
+    found = {"": describe_versions()}
+    for name, reference in asked:
+        try:
+            found[name] = ray.get(reference, timeout=_VERSIONS_S)
+        except ray.exceptions.RayError as error:
+            found[name] = f"no working Ratchet ({' '.join(str(error).split())[-200:]})"
+    return found
 
 
 @contextmanager
@@ -179,142 +137,15 @@ def _room(resources: dict[str, float]) -> Room:
     return Room(int(resources.get("CPU", 0)), int(resources.get("GPU", 0)))
 
 
-# ── a worker ─────────────────────────────────────────────────────────────────────────────────────
+def _answer(reference: Any, timeout_s: float | None = None) -> Any:
+    """What an actor answers. Raises OwnerLost where it is gone, or does not answer in time."""
+    import ray
 
-
-class RemoteWorker:
-    """A child on another node, by its owner there; as `Child` in all that a campaign asks of it."""
-
-    def __init__(
-        self,
-        plan: WorkerPlan,
-        node: ClusterNode,
-        owner: Any,
-        end: Callable[["RemoteWorker"], None],
-        doing: Callable[["RemoteWorker", str], None],
-    ) -> None:
-        self.plan = plan
-        self.node = node.name
-        self.gpus = 0
-        self.first_gpu = node.number * _GPUS_PER_NODE
-        self.started = time.monotonic()
-        self.ended: float | None = None
-        self.seconds_start = 0.0
-        self._owner = owner
-        self._end = end
-        self._doing = doing
-        self._cpu_seconds = 0.0
-        self._failed = False
-        self._lost = ""
-
-    def start(self, folder: SharedFolder) -> None:
-        """Start the child and wait until it is ready."""
-        plan = self.plan
-        started: StartedChild = self._get(
-            self._owner.start.remote(plan.module, plan.log, dict(plan.environment), folder)
-        )
-        if started.error is not None:
-            raise restore_error(started.error)
-        self.seconds_start = time.monotonic() - self.started
-        if started.gpus and started.gpus[0].isdecimal():
-            self.first_gpu += int(started.gpus[0])
-
-    def carry_out(
-        self,
-        job: ChildJob[Result],
-        root: Path = Path("/"),
-        report: Report | None = None,
-        notice: Callable[[str], None] | None = None,
-    ) -> Result:
-        """As `Child.carry_out`; a node or an owner that is lost counts as a child that died."""
-        if self._failed and self.alive():
-            raise InvariantViolated(f"{self.plan.module} was sent a request after one that failed")
-        self._doing(self, _describe(job))
-        try:
-            answer = self._ask(job_request(job, root), report, notice)
-        except Interrupted:  # it stopped when asked to
-            raise
-        except Exception:
-            self._failed = True
-            raise
-        self.gpus = int(answer.get("gpus", self.gpus))
-        self._doing(self, "")
-        return job.read_result(answer)
-
-    def _ask(
-        self,
-        request: JobRequest,
-        report: Report | None,
-        notice: Callable[[str], None] | None,
-    ) -> dict[str, Any]:
-        for reference in self._owner.ask.options(num_returns="streaming").remote(request):
-            event = self._get(reference)
-            if event["event"] == "progress" and report is not None:
-                report(event["done"], event["total"], event["unit"])
-            if event["event"] == "notice" and notice is not None:
-                notice(event["text"])
-            if event["event"] == "error":
-                raise restore_error(event, f"Its log: {self.plan.log}")
-            if event["event"] == "result":
-                result: dict[str, Any] = event["result"]
-                return result
-        self._lost = "it was closed"
-        raise self.died()
-
-    def _get(self, reference: Any, timeout_s: float | None = None) -> Any:
-        """What the owner answers. Raises ChildDied where it is lost."""
-        from ray import get
-        from ray.exceptions import RayError
-
-        try:
-            return get(reference, timeout=timeout_s)
-        except RayError as error:
-            self._lost = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            raise self.died() from None
-
-    def usable(self) -> bool:
-        return not self._failed and self.alive()
-
-    def alive(self) -> bool:
-        """Whether it was not closed, and is not known to be lost."""
-        return self.ended is None and not self._lost
-
-    def stop(self) -> None:
-        with suppress(ChildDied):
-            self._get(self._owner.stop.remote())
-
-    def died(self) -> ChildDied:
-        what = f"was lost ({self._lost})" if self._lost else "was closed"
-        return ChildDied(
-            f"the process {self.plan.module} on node {self.node} {what}; "
-            f"the end of {self.plan.log}:\n{log_tail(self.plan.log)}",
-            RESUME,
-        )
-
-    def cpu_seconds(self) -> float:
-        """As far as it is known: a lost owner can no longer be asked."""
-        if self.alive():
-            with suppress(ChildDied):
-                seconds = self._get(self._owner.cpu_seconds.remote(), _ANSWER_S)
-                self._cpu_seconds = max(self._cpu_seconds, seconds)
-        return self._cpu_seconds
-
-    def close(self) -> None:
-        """End the child and its owner, and give back what they had."""
-        if self.ended is not None:
-            return
-        if not self._lost:
-            with suppress(ChildDied):
-                self._cpu_seconds = self._get(self._owner.close.remote(), _ANSWER_S)
-        self.ended = time.monotonic()
-        self._end(self)
-
-
-def _describe(job: ChildJob[Any]) -> str:
-    """A job in a few words: its kind, and its rows where it has some of many."""
-    op, first, count = (getattr(job, name, None) for name in ("op", "first", "count"))
-    rows = f" rows {first} to {first + count - 1}" if count and first is not None else ""
-    return f"{op}{rows}"
+    try:
+        return ray.get(reference, timeout=timeout_s)
+    except ray.exceptions.RayError as error:
+        text = " ".join(str(error).split())[:300]
+        raise OwnerLost(f"{type(error).__name__}: {text}") from None
 
 
 # ── the executor ─────────────────────────────────────────────────────────────────────────────────
@@ -389,11 +220,9 @@ class RayExecutor:
     def close(self) -> None:
         if not self._connected:
             return
-        import ray
-
         for worker in tuple(self._held):
             worker.close()
-        ray.shutdown()
+        disconnect()
         self._connected = False
         self._status.unlink(missing_ok=True)
         if self._compute.address is None:
@@ -438,7 +267,7 @@ class RayExecutor:
         try:
             while not group.wait(timeout_seconds=0.5):
                 waited = time.monotonic() - began
-                free = sum(node.free.holds(needs) for node in self._free_for_us())
+                free = sum(node.free.holds(needs) for node in cluster_nodes())
                 missing = self._missing(plan, needs, f"the cluster has {free} × {needs} free")
                 if self._given_up != given_up:
                     raise ChildDied(f"no longer needed: {missing}")
@@ -476,7 +305,7 @@ class RayExecutor:
             "max_concurrency": 4,  # it is asked for costs, stopped and closed while it works
         }
         owner = ray.remote(ChildOwner).options(**options).remote(node.name)
-        worker = RemoteWorker(plan, node, owner, self._release, self._set_doing)
+        worker = RemoteWorker(plan, node, owner, _answer, self._release, self._set_doing)
         with self._lock:
             self._held[worker] = _Held(group, owner, node, needs, "starting")
         self._write_status()

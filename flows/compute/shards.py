@@ -113,7 +113,7 @@ def carry_out_in_shards(
     """
     sharded = ShardedJob.of(job)
     missing = sharded.missing()
-    progress = _Progress(sharded, report)
+    progress = _ShardProgress(sharded, report)
     begun: dict[int, list[Path]] = defaultdict(list)
 
     def attempt(at: int) -> RowsJob[Done]:
@@ -141,7 +141,7 @@ def carry_out_in_shards(
     return sharded.join()
 
 
-class _Progress:
+class _ShardProgress:
     """Reports the progress of all shards together."""
 
     def __init__(self, job: ShardedJob[Any], report: Report) -> None:

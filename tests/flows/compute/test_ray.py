@@ -3,26 +3,41 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+from small_campaign import CONFIG, Campaign
 
 from dpo_core.campaign.workers_now import WorkersNow, describe_workers
+from dpo_core.errors import BadInput, ChildDied
 from dpo_core.hashing import file_sha256
-from flows.compute.executor import LocalExecutor
+from flows.compute import owner
+from flows.compute.executor import LocalExecutor, WorkerPlan
+from flows.compute.owner import SharedFolder
+from flows.compute.ray_executor import connect
+from flows.config import CampaignConfig
+from flows.config.compute import ComputeConfig
+from flows.session import Session
+from reporting.progress import CampaignProgress
 from tests.flows.compute import ray_shards
 from tests.flows.compute.ray_shards import ROWS, SHARD, begun, opened, prepare
+from tests.flows.compute.test_many_engines import PROMPT_COUNT, asked, sample_job
 
 ROOT, HERE = Path(__file__).parents[3], Path(__file__).parent
 TOKEN = "f" * 64
-NODES = 3
+NODES, SHARD_PROMPTS = 3, 6
+
+__all__ = ["asked"]  # a fixture
 
 
 @dataclass(frozen=True)
@@ -81,6 +96,116 @@ def lives(pid: int) -> bool:
     except OSError:
         return False
     return state not in "ZX"
+
+
+def test_files_and_facts_of_engines_on_nodes(nodes: Nodes, asked: Path, tmp_path: Path) -> None:
+    """Real engines; and once they are released, as while people label, all of the cluster is
+    free."""
+    import ray
+
+    hashes = set()
+    for name, compute in {
+        "local": {},
+        "cluster": {"kind": "ray", "address": nodes.address, "sampling_workers": 2},
+    }.items():
+        out = tmp_path / f"{name}.parquet"
+        with opened_session(tmp_path / name, compute) as session:
+            result = session.sample(sample_job(session, asked, out))
+            hashes.add(file_sha256(out))
+            if compute:
+                assert (result.workers, len(result.nodes)) == (2, 2)
+                assert result.attempts == PROMPT_COUNT // SHARD_PROMPTS
+                assert cpus(ray.available_resources()) == NODES - 2
+                session.processes.release()
+                wait_for(lambda: cpus(ray.available_resources()) == NODES, 10)
+            else:
+                assert not {"nodes", "workers", "attempts"} & set(result.as_json())
+    assert len(hashes) == 1
+
+
+def cpus(resources: dict[str, float]) -> int:
+    return int(resources.get("CPU", 0))
+
+
+def opened_session(root: Path, compute: dict[str, object]) -> Session:
+    sampling = {"max_tokens": 24, "max_model_len": 96, "shard_prompts": SHARD_PROMPTS}
+    config = CampaignConfig.model_validate({**CONFIG, "sampling": sampling, "compute": compute})
+    return Session.open(root, config, CampaignProgress(Console(file=StringIO()), rounds=1))
+
+
+def test_room_that_is_not_there_is_named(
+    nodes: Nodes, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "logs").mkdir()
+    plans = [
+        WorkerPlan("slow_worker", folder / "logs" / f"{n}.log", 1, {"ROW_S": "0"}, 1, n, NODES)
+        for n in range(NODES)
+    ]
+    executor = opened(folder, nodes.address, place_timeout_s=4)
+    try:
+        with pytest.raises(BadInput, match=r"0 needs 4 × 1 CPU, the cluster has 3 × 1 CPU"):
+            executor.start(replace(plans[0], side_by_side=4))
+        with pytest.raises(BadInput, match=r"0 needs 3 × 2 CPUs, the cluster has 0 × 2 CPUs"):
+            executor.start(replace(plans[0], threads=2))
+        for plan in plans:
+            executor.start(plan)
+        with pytest.raises(
+            ChildDied, match=r"other needs 1 × 1 CPU, the cluster has 0 × 1 CPU free"
+        ):
+            executor.start(replace(plans[0], log=folder / "logs" / "other.log", side_by_side=1))
+        assert "waits for up to 4 s" in capsys.readouterr().out
+    finally:
+        executor.close()
+
+
+def test_workers_end_with_the_orchestrator_and_finished_shards_stay(
+    nodes: Nodes, folder: Path
+) -> None:
+    script = str(HERE / "ray_shards.py")
+    command = [sys.executable, script, str(folder), nodes.address, "2"]
+    with subprocess.Popen(command) as first:
+        wait_for(lambda: len(list(folder.glob("shards/*/*.json"))) >= 3, 60)
+        first.kill()
+    kept = len(list(folder.glob("shards/*/*.json")))
+    before = begun(folder)
+    processes = {pid for _, *pids in before for pid in pids}
+    wait_for(lambda: not any(map(lives, processes)), 5)
+    subprocess.run(command, check=True, timeout=120)
+    assert len(begun(folder)) - len(before) == ROWS // SHARD - kept
+    assert not list(folder.glob("shards/*"))
+
+
+def test_a_node_without_the_campaigns_folder_says_so(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owner, "_SEES_FILES_S", 0.1)
+    elsewhere = SharedFolder(folder / "elsewhere" / "workers.json", "run", folder)
+    WorkersNow(run="another").write(folder / "workers.json")
+    here = SharedFolder(folder / "workers.json", "run", folder)
+    for shared in (elsewhere, here):
+        started = owner.ChildOwner("b").start("slow_worker", folder / "log", {}, shared)
+        assert started.error is not None and started.error["kind"] == "bad_input"
+        assert "node b of the cluster does not see" in started.error["message"]
+
+
+def test_an_address_where_nothing_answers_is_refused_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    compute = ComputeConfig(kind="ray", address=f"127.0.0.1:{port}")
+    with pytest.raises(BadInput, match=f"nothing answers at compute.address 127.0.0.1:{port}"):
+        connect(compute)
+
+
+@pytest.mark.proof
+def test_a_wrong_token_is_refused_by_the_command(nodes: Nodes, tmp_path: Path) -> None:
+    """Ray itself tries it for twenty seconds."""
+    campaign = Campaign.create(tmp_path)
+    campaign.variables["RAY_AUTH_TOKEN"] = "0" * 64
+    began = time.monotonic()
+    compute = ("--set", "compute.kind=ray", "--set", f"compute.address={nodes.address}")
+    done = campaign.run(*compute)
+    assert done.returncode == 2 and "RAY_AUTH_TOKEN" in done.stderr
+    assert time.monotonic() - began < 30 and not campaign.layout.root.exists()
 
 
 @pytest.mark.parametrize("what", ["nothing", "child", "owner", "raylet"])
