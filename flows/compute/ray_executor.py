@@ -177,7 +177,7 @@ class RayExecutor:
         self._notice = notice
         self._folder = SharedFolder(status.absolute(), token_hex(16), Path.cwd())
         self._held: dict[RemoteWorker, _Held] = {}
-        self._placed: set[Path] = set()
+        self._placed: set[tuple[Path, Room, int]] = set()
         self._lock = threading.RLock()
         self._given_up = 0
         self._connected = False
@@ -187,7 +187,8 @@ class RayExecutor:
         ChildDied where it has none within `compute.place_timeout_s`."""
         self._connect()
         needs = self._needs(plan)
-        if plan.log not in self._placed:
+        this = (plan.log, needs, plan.side_by_side)
+        if this not in self._placed:  # else a node may be lost, which may come back
             self._check_possible(plan, needs)
         group, node = self._place(plan, needs)
         worker = self._own(plan, needs, group, node)
@@ -196,7 +197,7 @@ class RayExecutor:
         except BaseException:
             worker.close()
             raise
-        self._placed.add(plan.log)
+        self._placed.add(this)
         return worker
 
     def machines(self) -> Sequence[MachineResources]:

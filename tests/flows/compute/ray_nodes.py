@@ -1,6 +1,7 @@
-"""Several raylets on this machine, as the nodes of a cluster: `python ray_nodes.py NODES CPUS`.
+"""Several raylets on this machine, as the nodes of a cluster.
 
-Prints one line of JSON once they are up, and ends them when its standard input closes.
+`python ray_nodes.py NODES CPUS GPUS` prints one line of JSON once they are up, and ends them when
+its standard input closes.
 """
 
 import json
@@ -13,13 +14,13 @@ from contextlib import suppress
 MIB = 2**20
 
 
-def main(nodes: int, cpus: int) -> None:
+def main(nodes: int, cpus: int, gpus: int = 0) -> None:
     from ray.cluster_utils import Cluster
 
     memory = {"object_store_memory": 80 * MIB, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 0, **memory})
     started = [
-        cluster.add_node(num_cpus=cpus, num_gpus=0, node_name=f"node{number}", **memory)
+        cluster.add_node(num_cpus=cpus, num_gpus=gpus, node_name=f"node{number}", **memory)
         for number in range(nodes)
     ]
     processes = {

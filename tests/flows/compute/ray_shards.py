@@ -1,4 +1,5 @@
-"""A job in shards on a Ray cluster: `python ray_shards.py FOLDER ADDRESS WORKERS`.
+"""A job in shards on a Ray cluster: `python ray_shards.py FOLDER ADDRESS WORKERS`; without an
+address, on one that is started for it.
 
 Its workers are real children that write the rows they are asked for, slowly. FOLDER/begun has a
 line for each shard that is begun: its first row, the child's pid, and its owner's.
@@ -32,6 +33,8 @@ def handle(request, report):
     job, root = request["job"], Path(request["root"])
     with (root / "begun").open("a") as begun:
         begun.write(f"{job['first']} {os.getpid()} {os.getppid()}\\n")
+    with (root / "devices").open("a") as devices:
+        devices.write(os.environ.get("CUDA_VISIBLE_DEVICES", "") + "\\n")
     for done in range(job["count"]):
         time.sleep(float(os.environ["ROW_S"]))
         report(done + 1, job["count"], "rows")
@@ -70,19 +73,21 @@ def job(folder: Path) -> SampleJob:
     )
 
 
-def pool(folder: Path, executor: Executor, workers: int, row_s: float) -> WorkerPool:
+def pool(folder: Path, executor: Executor, workers: int, row_s: float, gpus: int = 1) -> WorkerPool:
     def start(number: int):  # type: ignore[no-untyped-def]
         log = folder / "logs" / f"sampling-{number + 1}.log"
         environment = {"ROW_S": str(row_s)}
         return executor.start(
-            WorkerPlan("slow_worker", log, 1, environment, 1, number, side_by_side=workers)
+            WorkerPlan("slow_worker", log, 1, environment, gpus, number, side_by_side=workers)
         )
 
     return WorkerPool(start, executor)
 
 
-def carry_out(folder: Path, executor: Executor, workers: int, row_s: float = 0.05) -> SampleResult:
-    made = pool(folder, executor, workers, row_s)
+def carry_out(
+    folder: Path, executor: Executor, workers: int, row_s: float = 0.05, gpus: int = 1
+) -> SampleResult:
+    made = pool(folder, executor, workers, row_s, gpus)
     try:
         return carry_out_in_shards(job(folder), made, folder, workers, lambda *_: None)
     finally:
@@ -96,4 +101,4 @@ def opened(folder: Path, address: str | None, **options: float) -> RayExecutor:
 
 if __name__ == "__main__":
     place = Path(sys.argv[1])
-    carry_out(place, opened(place, sys.argv[2]), int(sys.argv[3]))
+    carry_out(place, opened(place, sys.argv[2] or None), int(sys.argv[3]))

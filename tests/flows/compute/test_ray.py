@@ -10,13 +10,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 
 import pytest
 from rich.console import Console
-from small_campaign import CONFIG, Campaign
+from small_campaign import CONFIG, RUN, Campaign
 
 from dpo_core.campaign.workers_now import WorkersNow, describe_workers
 from dpo_core.errors import BadInput, ChildDied
@@ -25,6 +26,7 @@ from flows.compute import owner
 from flows.compute.executor import LocalExecutor, WorkerPlan
 from flows.compute.owner import SharedFolder
 from flows.compute.ray_executor import connect
+from flows.compute.shards import carry_out_in_shards
 from flows.config import CampaignConfig
 from flows.config.compute import ComputeConfig
 from flows.session import Session
@@ -50,11 +52,18 @@ class Nodes:
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Nodes]:
+    with started(NODES, cpus=1) as nodes:
+        yield nodes
+
+
+@contextmanager
+def started(nodes: int, cpus: int, gpus: int = 0) -> Iterator[Nodes]:
+    """GPUs are Ray's numbers alone: it does not look whether they exist."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment().items():
             patch.setenv(name, value)
         patch.delenv("RATCHET_PRELOADED", raising=False)
-        command = [sys.executable, str(HERE / "ray_nodes.py"), str(NODES), "1"]
+        command = [sys.executable, str(HERE / "ray_nodes.py"), *map(str, (nodes, cpus, gpus))]
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as process:
@@ -206,6 +215,100 @@ def test_a_wrong_token_is_refused_by_the_command(nodes: Nodes, tmp_path: Path) -
     done = campaign.run(*compute)
     assert done.returncode == 2 and "RAY_AUTH_TOKEN" in done.stderr
     assert time.monotonic() - began < 30 and not campaign.layout.root.exists()
+
+
+@pytest.mark.proof
+def test_a_frozen_node_that_wakes_up_touches_nothing_published(nodes: Nodes, folder: Path) -> None:
+    """Ray takes a minute to take it for lost. Its child finishes its shard once it wakes up."""
+    frozen: list[int] = []
+
+    def freeze() -> None:
+        wait_for(lambda: len({child for _, child, _ in begun(folder)}) == 2, 60)
+        _, child, owner_pid = begun(folder)[-1]
+        frozen.extend([nodes.raylets[node_of(owner_pid, nodes)], owner_pid, child])
+        for pid in frozen:
+            os.kill(pid, signal.SIGSTOP)
+
+    striker = threading.Thread(target=freeze)
+    striker.start()
+    executor = opened(folder, nodes.address)
+    published: dict[Path, str] = {}
+    try:
+        made = ray_shards.pool(folder, executor, 2, row_s=0.05)
+        job = ray_shards.job(folder)
+        carry_out_in_shards(job, made, folder, 2, lambda *_: None)
+        published = {path: file_sha256(path) for path in folder.glob("out.parquet")}
+        for pid in frozen:
+            os.kill(pid, signal.SIGCONT)
+        wait_for(lambda: not any(map(lives, frozen)), 30)
+        made.release()
+    finally:
+        for pid in filter(lives, frozen):
+            os.kill(pid, signal.SIGCONT)
+        executor.close()
+    striker.join()
+    assert published and {path: file_sha256(path) for path in published} == published
+    redone = [n for n in Counter(first for first, _, _ in begun(folder)).values() if n > 1]
+    assert redone == [2]
+
+
+@pytest.mark.proof
+def test_a_campaign_runs_on_a_cluster_of_its_own(tmp_path: Path) -> None:
+    """Without an address: started with a token on the loopback, and gone with the run."""
+    campaign = Campaign.create(tmp_path)
+    options = ("--set", "rounds=1", "--set", "compute.kind=ray")
+    command = [sys.executable, "-m", "flows.cli", *RUN, *options]
+    with subprocess.Popen(command, cwd=tmp_path, env=campaign.environment()) as run:
+        workers = campaign.layout.workers
+        wait_for(lambda: "sample" in (workers.read_text() if workers.exists() else ""), 200)
+        status, ray = campaign.ratchet("status", "campaign"), rays_of(run.pid)
+        assert run.wait(300) == 0
+    assert "sampling" in status.stdout and "running" in status.stdout
+    assert not workers.exists()
+    [entry] = [e for e in campaign.entries() if (e.round, e.step) == (1, "completions")]
+    assert entry.facts["workers"] == 1 and len(entry.facts["nodes"]) == 1
+    assert ray
+    wait_for(lambda: not any(map(lives, ray)), 10)
+
+
+def rays_of(pid: int) -> list[int]:
+    """Ray's own processes that a process started."""
+    listed = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True)
+    children = [*map(int, listed.stdout.split())]
+    return [child for child in children if b"ray" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+@pytest.mark.proof
+def test_a_cluster_of_ones_own_ends_with_a_killed_orchestrator(folder: Path) -> None:
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(HERE / "ray_shards.py"), str(folder), "", "1"]
+    with subprocess.Popen(command, env=env) as run:
+        wait_for(lambda: len(begun(folder)) > 1, 120)
+        ray = rays_of(run.pid)
+        run.kill()
+    assert ray
+    processes = {pid for _, *pids in begun(folder) for pid in pids}
+    wait_for(lambda: not any(map(lives, processes)), 5)
+    wait_for(lambda: not any(map(lives, ray)), 10)
+
+
+@pytest.mark.proof
+def test_each_engine_has_gpus_of_its_own(folder: Path) -> None:
+    with started(2, cpus=4, gpus=2) as two:
+        executor = opened(folder, two.address)
+        try:
+            machines = executor.machines()
+            assert [(len(m.gpus), m.cores) for m in machines] == [(2, 4), (2, 4)]
+            result = ray_shards.carry_out(folder, executor, 4)
+            assert result.workers == 4 and len(result.nodes) == 2
+            assert set((folder / "devices").read_text().split()) == {"0", "1"}
+            (folder / "devices").unlink()
+            ray_shards.carry_out(folder, executor, 2, gpus=2)
+            assert set((folder / "devices").read_text().split()) == {"0,1"}
+            with pytest.raises(BadInput, match=r"needs 3 × \(2 GPUs, 1 CPU\), the cluster has 2 ×"):
+                ray_shards.carry_out(folder, executor, 3, gpus=2)
+        finally:
+            executor.close()
 
 
 @pytest.mark.parametrize("what", ["nothing", "child", "owner", "raylet"])
