@@ -100,7 +100,7 @@ class Processes:
         try:
             result = self._ask("training", job)
             trainer = self.running("training")
-            stays = trainer is not None and not self._one_at_a_time(config, trainer.gpus > 0)
+            stays = trainer is not None and not self._take_turns(config, trainer.gpus > 0)
         except KeyboardInterrupt:
             self._progress.note("stopping; interrupt again to leave at once")
             if (trainer := self.running("training")) is not None:
@@ -130,10 +130,6 @@ class Processes:
     def running(self, kind: str) -> Worker | None:
         """The first process of that kind, if it runs."""
         return next(iter(self._pools[kind].running()), None)
-
-    def keeps_processes(self, config: SamplingConfig) -> bool:
-        """Whether the sampling and training processes stay alive together, as on a CPU."""
-        return not self._one_at_a_time(config, has_gpu())
 
     def start(
         self,
@@ -201,12 +197,20 @@ class Processes:
 
     def _make_room(self, config: SamplingConfig) -> None:
         """End the processes whose memory the next one needs."""
-        if self._one_at_a_time(config, self._sampler_on_gpu or self.judges.on_gpu):
+        if self._take_turns(config, self._sampler_on_gpu or self.judges.on_gpu):
             self.release()
 
-    def _one_at_a_time(self, config: SamplingConfig, on_gpu: bool) -> bool:
-        apart = on_gpu or self._executor.exclusive
-        return config.keep_worker == "step" or (config.keep_worker == "auto" and apart)
+    def _take_turns(self, config: SamplingConfig, on_gpu: bool) -> bool:
+        return _one_at_a_time(config, on_gpu=on_gpu or self._executor.exclusive)
+
+
+def keeps_processes(config: SamplingConfig) -> bool:
+    """Whether the sampling and training processes stay alive together, as on a CPU."""
+    return not _one_at_a_time(config, on_gpu=has_gpu())
+
+
+def _one_at_a_time(config: SamplingConfig, *, on_gpu: bool) -> bool:
+    return config.keep_worker == "step" or (config.keep_worker == "auto" and on_gpu)
 
 
 def _executor(
@@ -214,6 +218,7 @@ def _executor(
 ) -> Executor | None:
     """The cluster of the config; None for this machine."""
     if compute.kind == "local":
+        layout.workers.unlink(missing_ok=True)  # of a run on a cluster that was killed
         return None
     from flows.compute.ray_executor import RayExecutor
 

@@ -10,7 +10,7 @@ from dpo_core.campaign.step_facts import ProcessFacts
 from dpo_core.schemas import POLICY_LOGPS, SCORED, ScoredRow
 from dpo_core.tables import count_rows, iterate_rows, read_rows, write_rows
 from dpo_core.training.jobs import LogpsJob
-from flows.compute.processes import check_weights
+from flows.compute.processes import check_weights, keeps_processes
 from flows.evaluation.held_out import Opponents
 from flows.read_records import read_prompts
 from flows.round_state import EvaluatedPolicy
@@ -102,7 +102,7 @@ def _by_sharing(session: Session, weights: Path, answers: Path, out: Path) -> fl
     """As `write_logps`, by the training process; None where nothing was written."""
     dtype = session.config.sampling.dtype_on("cpu")
     if (
-        not session.processes.keeps_processes(session.config.sampling)
+        not keeps_processes(session.config.sampling)
         or dtype == "float16"
         or not _are_shared(answers)
     ):

@@ -19,17 +19,23 @@ import pytest
 from rich.console import Console
 from small_campaign import CONFIG, RUN, Campaign
 
+from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.workers_now import WorkersNow, describe_workers
-from dpo_core.errors import BadInput, ChildDied
+from dpo_core.errors import BadInput, ChildDied, ChildFailed
 from dpo_core.hashing import file_sha256
+from dpo_core.records import Completion, Prompt
 from flows.compute import owner
-from flows.compute.executor import LocalExecutor, WorkerPlan
+from flows.compute.executor import LocalExecutor, Worker, WorkerPlan
+from flows.compute.judge_models import JudgeModels
 from flows.compute.owner import SharedFolder
 from flows.compute.ray_executor import connect
 from flows.compute.shards import carry_out_in_shards
 from flows.config import CampaignConfig
 from flows.config.compute import ComputeConfig
+from flows.doctor.cluster import check_cluster
 from flows.session import Session
+from generation.config import SamplingConfig
+from labeling.judges.config import RewardModelJudge
 from reporting.progress import CampaignProgress
 from tests.flows.compute import ray_shards
 from tests.flows.compute.ray_shards import ROWS, SHARD, begun, opened, prepare
@@ -40,6 +46,26 @@ TOKEN = "f" * 64
 NODES, SHARD_PROMPTS = 3, 6
 
 __all__ = ["asked"]  # a fixture
+
+
+JUDGE = """
+from dpo_core.children import serve
+from dpo_core.errors import BadInput
+
+def handle(request, report):
+    texts = [c[-1]["parts"][0][0] for c in request["job"]["conversations"]]
+    if texts[0] in ("fail", "wrong"):
+        with open("asked", "a") as asked:
+            asked.write(texts[0] + " ")
+        if texts[0] == "fail":
+            raise RuntimeError("CUDA out of memory")
+        raise BadInput("the answer is too long", "Shorten it.")
+    answers = [{"value": float(texts[0]), "reason": ""} for _ in texts]
+    return {"answers": answers, "seconds_start": 0.0, "versions": {}, "device": "cpu"}
+
+if __name__ == "__main__":
+    serve(handle)
+"""
 
 
 @dataclass(frozen=True)
@@ -165,6 +191,50 @@ def test_room_that_is_not_there_is_named(
         assert "waits for up to 4 s" in capsys.readouterr().out
     finally:
         executor.close()
+
+
+def test_judges_rate_on_nodes_and_a_failed_request_is_not_repeated(
+    nodes: Nodes, folder: Path
+) -> None:
+    (folder / "judging_worker.py").write_text(JUDGE)
+    (folder / "logs").mkdir()
+    executor = opened(folder, nodes.address)
+
+    def start(number: int, workers: int) -> Worker:
+        log = folder / "logs" / f"judging-{number + 1}.log"
+        return executor.start(WorkerPlan("judging_worker", log, 1, {}, 1, number, workers))
+
+    made = JudgeModels(
+        *(Layout(folder), SamplingConfig(), start, lambda _: 2, lambda: None, lambda *_: None),
+        executor,
+    )
+    judge = RewardModelJudge(kind="reward_model", model="m")
+    try:
+        texts = [*map(str, range(600))]
+        scores = made.models.rate(judge, [*map(completion, texts)])
+        assert [score.value for score in scores] == [256.0 * (n // 256) for n in range(600)]
+        with pytest.raises(ChildFailed, match="CUDA out of memory") as failed:
+            made.models.rate(judge, [completion("fail")])
+        assert not failed.value.deliberate
+        with pytest.raises(BadInput, match="too long"):
+            made.models.rate(judge, [completion("wrong")])
+        assert (folder / "asked").read_text().split() == ["fail", "wrong"]
+    finally:
+        made.release()
+        executor.close()
+
+
+def completion(text: str) -> Completion:
+    return Completion("c", Prompt("p", text="?"), text, "stop", 1)
+
+
+def test_doctor_asks_each_node_for_its_versions(nodes: Nodes) -> None:
+    compute = {"kind": "ray", "address": nodes.address}
+    config = CampaignConfig.model_validate({**CONFIG, "compute": compute})
+    found = [*check_cluster(config)]
+    assert {finding.severity for finding in found} == {"ok"}
+    assert all(" has Ratchet " in f.what and ", Python 3." in f.what for f in found)
+    assert {finding.what.split()[1] for finding in found} == set(nodes.raylets)
 
 
 def test_workers_end_with_the_orchestrator_and_finished_shards_stay(
