@@ -7,11 +7,11 @@ Ray, so that all end with it and Ratchet alone decides what is begun again.
 
 import logging
 import os
-import signal
+import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from secrets import token_hex
@@ -45,7 +45,8 @@ def connect(compute: ComputeConfig) -> None:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_AUTH_MODE", "token")  # whoever reaches a cluster runs code on it
     if compute.address is None:
-        os.environ["RAY_AUTH_TOKEN"] = token_hex(32)
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ.setdefault("RAY_AUTH_TOKEN", token_hex(32))
     import ray
 
     if ray.is_initialized():
@@ -60,11 +61,29 @@ def connect(compute: ComputeConfig) -> None:
             "object_store_memory": _OBJECT_STORE,
             "_node_ip_address": "127.0.0.1",
         }
-    with _own_signals():
-        try:
-            ray.init(**how, log_to_driver=False, configure_logging=False)
-        except Exception as error:  # of many classes, by what is wrong
-            raise refused(compute, error) from None
+    began: queue.Queue[Exception | None] = queue.Queue()
+    keeper = threading.Thread(target=_keep, args=(how, began), name="ray", daemon=True)
+    keeper.start()
+    if (error := began.get()) is not None:
+        raise refused(compute, error) from None
+
+
+_LEFT = threading.Event()
+
+
+def _keep(how: dict[str, object], began: "queue.Queue[Exception | None]") -> None:
+    """Connect, and wait until the cluster is left: what Ray starts ends with the thread that did so,
+    and on the main thread it would replace what SIGTERM does."""
+    import ray
+
+    _LEFT.clear()
+    try:
+        ray.init(**how, log_to_driver=False, configure_logging=False)
+    except Exception as error:  # of many classes, by what is wrong
+        began.put(error)
+        return
+    began.put(None)
+    _LEFT.wait()
 
 
 def disconnect() -> None:
@@ -72,6 +91,7 @@ def disconnect() -> None:
     import ray
 
     ray.shutdown()
+    _LEFT.set()
 
 
 def node_versions() -> dict[str, str]:
@@ -93,17 +113,6 @@ def node_versions() -> dict[str, str]:
         except ray.exceptions.RayError as error:
             found[name] = f"no working Ratchet ({' '.join(str(error).split())[-200:]})"
     return found
-
-
-@contextmanager
-def _own_signals() -> Iterator[None]:
-    """Keep what SIGTERM does here: Ray would replace it."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)
 
 
 def cluster_nodes() -> list[ClusterNode]:
@@ -226,8 +235,6 @@ class RayExecutor:
         disconnect()
         self._connected = False
         self._status.unlink(missing_ok=True)
-        if self._compute.address is None:
-            os.environ.pop("RAY_AUTH_TOKEN", None)
 
     def _connect(self) -> None:
         with self._lock:

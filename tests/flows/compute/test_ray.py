@@ -363,6 +363,24 @@ def test_a_cluster_of_ones_own_ends_with_a_killed_orchestrator(folder: Path) -> 
 
 
 @pytest.mark.proof
+def test_a_cluster_of_ones_own_outlives_the_threads_that_use_it(folder: Path) -> None:
+    """And a process may have one after another."""
+    script = f"""
+from pathlib import Path
+from tests.flows.compute.ray_shards import carry_out, opened
+place = Path({str(folder)!r})
+for _ in range(2):
+    executor = opened(place, None)
+    for row_s in (0.0, 0.01):  # each has threads of its own
+        carry_out(place, executor, 1, row_s)
+    executor.close()
+"""
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", script], env=env, check=True, timeout=200)
+    assert len(begun(folder)) == 4 * ROWS // SHARD
+
+
+@pytest.mark.proof
 def test_each_engine_has_gpus_of_its_own(folder: Path) -> None:
     with started(2, cpus=4, gpus=2) as two:
         executor = opened(folder, two.address)
