@@ -2,9 +2,9 @@
 
     python -m benchmarks.scale [--prompts 1536] [--shards 24] [--repeats 3] [--json FILE]
 
-`engines`: one and two real vLLM engines of one thread each sample the same prompts in turns, after
-a warm-up of both. `dispatch`: stand-in engines that sleep take thousands of shards, so that what is
-left is Ratchet's own work.
+`engines`: one and two real vLLM engines of one thread each, and one on a Ray cluster on this
+machine, sample the same prompts in turns, after a warm-up of all. `dispatch`: stand-in engines that
+sleep take thousands of shards, so that what is left is Ratchet's own work.
 """
 
 import random
@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.measure import add_json_option, machine, write_result
 from benchmarks.sampling import reviews
-from dpo_core.children import Child, child_environment
+from dpo_core.children import child_environment
 from dpo_core.hashing import file_sha256
 from dpo_core.records import prompt_row
 from dpo_core.resident_memory import peak_resident_bytes
@@ -27,8 +27,11 @@ from dpo_core.schemas import PROMPTS
 from dpo_core.tables import write_rows
 from examples.reviews.model import build
 from flows.compute.dispatch import dispatch
+from flows.compute.executor import Executor, LocalExecutor, Worker, WorkerPlan
 from flows.compute.pool import WorkerPool
+from flows.compute.ray_executor import RayExecutor
 from flows.compute.shards import carry_out_in_shards
+from flows.config.compute import ComputeConfig
 from generation.config import SamplingConfig
 from generation.jobs import SampleJob
 
@@ -36,26 +39,35 @@ TARGETS = {
     "two engines against one, by wall time": 1.7,
     "orchestrator, CPU-seconds per shard": 0.05,
     "share of 64 engines' time that they are busy": 0.95,
+    "one engine on Ray against one without, by wall time": 1.15,
 }
 _SAMPLES, _MAX_TOKENS, _MAX_MODEL_LEN = 4, 40, 64
 
 
 class Engines:
-    """Engines of one thread each that sample one file; a context manager that ends them."""
+    """Engines of one thread each that sample one file, by an executor; a context manager that ends
+    them."""
 
-    def __init__(self, folder: Path, workers: int, shard_prompts: int) -> None:
+    def __init__(self, folder: Path, workers: int, shard_prompts: int, executor: Executor) -> None:
         env = {**child_environment(1), "VLLM_CPU_KVCACHE_SPACE": "1"}
+        self._executor = executor
         self._folder, self._workers = folder, workers
+        self._name = f"{workers}-{type(executor).__name__}"
+
+        def start(number: int) -> Worker:
+            log = folder / f"{self._name}-{number}.log"
+            return executor.start(
+                WorkerPlan("generation.worker", log, 1, env, 1, number, side_by_side=workers)
+            )
+
         self._config = SamplingConfig(
             max_tokens=_MAX_TOKENS, max_model_len=_MAX_MODEL_LEN, shard_prompts=shard_prompts
         )
-        self._pool = WorkerPool(
-            lambda number: Child.start("generation.worker", folder / f"{workers}-{number}.log", env)
-        )
+        self._pool = WorkerPool(start, executor)
 
     def run(self, prompts: Path, seed: int) -> dict[str, Any]:
         """What sampling the file took, the orchestrator's CPU-seconds, and the file's hash."""
-        out = self._folder / f"{self._workers}.parquet"
+        out = self._folder / f"{self._name}.parquet"
         job = SampleJob(
             policy=self._folder / "policy",
             policy_id="benchmark",
@@ -79,6 +91,7 @@ class Engines:
 
     def __exit__(self, *_: object) -> None:
         self._pool.release()
+        self._executor.close()
 
 
 def measure_engines(options: Namespace) -> dict[str, Any]:
@@ -90,18 +103,24 @@ def measure_engines(options: Namespace) -> dict[str, Any]:
         prompts, warm = folder / "prompts.parquet", folder / "warm.parquet"
         write_rows(prompts, map(prompt_row, reviews(options.prompts)), PROMPTS)
         write_rows(warm, map(prompt_row, reviews(2 * shard)), PROMPTS)
-        with Engines(folder, 1, shard) as one, Engines(folder, 2, shard) as two:
-            for engines in (one, two):
+        ray = RayExecutor(ComputeConfig(kind="ray"), folder / "workers.json", print)
+        with (
+            Engines(folder, 1, shard, LocalExecutor()) as one,
+            Engines(folder, 2, shard, LocalExecutor()) as two,
+            Engines(folder, 1, shard, ray) as remote,
+        ):
+            for engines in (one, two, remote):
                 engines.run(warm, seed=0)
             turns = [
-                (one.run(prompts, seed), two.run(prompts, seed))
+                (one.run(prompts, seed), two.run(prompts, seed), remote.run(prompts, seed))
                 for seed in range(1, options.repeats + 1)
             ]
     return {
         "shards": options.prompts // shard,
-        "seconds": [[first["seconds"], second["seconds"]] for first, second in turns],
-        "same_files": all(first["sha256"] == second["sha256"] for first, second in turns),
-        "ratio": median(first["seconds"] / second["seconds"] for first, second in turns),
+        "seconds": [[run["seconds"] for run in turn] for turn in turns],
+        "same_files": all(len({run["sha256"] for run in turn}) == 1 for turn in turns),
+        "ratio": median(one["seconds"] / two["seconds"] for one, two, _ in turns),
+        "ray_ratio": median(remote["seconds"] / one["seconds"] for one, _, remote in turns),
         "cpu_seconds_per_shard": median(
             run["own_cpu_seconds"] * shard / options.prompts for turn in turns for run in turn
         ),
@@ -137,10 +156,14 @@ def measure_dispatch(engines: int, shards: int, seconds: float) -> dict[str, Any
 
 
 def show(result: dict[str, Any]) -> None:
-    two, per_shard, busy = TARGETS.values()
+    two, per_shard, busy, on_ray = TARGETS.values()
     engines, queue = result["engines"], result["dispatch"]
-    for first, second in engines["seconds"]:
-        print(f"{engines['shards']} shards: one engine {first:.1f} s, two {second:.1f} s")
+    for first, second, remote in engines["seconds"]:
+        print(
+            f"{engines['shards']} shards: one engine {first:.1f} s, two {second:.1f} s, "
+            f"one on Ray {remote:.1f} s"
+        )
+    print(f"Ray against none: {engines['ray_ratio']:.2f} (target {on_ray})")
     print(f"two against one: {engines['ratio']:.2f} (target {two}); {_same(engines)}")
     cpu = engines["cpu_seconds_per_shard"]
     print(f"orchestrator: {1000 * cpu:.1f} CPU-ms per shard (target {1000 * per_shard:.0f})")

@@ -4,6 +4,7 @@ from typing import Any, TypedDict
 
 from dpo_core.errors import (
     BadInput,
+    ChildDied,
     ChildFailed,
     DiskFull,
     Interrupted,
@@ -14,6 +15,7 @@ from dpo_core.full_disk import is_out_of_space
 
 _KINDS: dict[str, type[RatchetError]] = {
     "bad_input": BadInput,
+    "died": ChildDied,
     "disk_full": DiskFull,
     "interrupted": Interrupted,
     "invariant_violated": InvariantViolated,

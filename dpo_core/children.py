@@ -40,6 +40,8 @@ NOTICES = logging.getLogger("dpo_core.notices")
 
 _EVENTS_FD = "RATCHET_EVENTS_FD"
 _LOG_TAIL_LINES = 12
+RESUME = "Finished steps are kept: run the same `ratchet run` again to resume."
+"""What to do after a child died."""
 
 
 # ── in the child ─────────────────────────────────────────────────────────────────────────────────
@@ -146,8 +148,10 @@ class Child:
     """A running child process. As a context manager it ends the child's process group on exit.
 
     gpus: number of GPUs it holds from `first_gpu` on, as of the last result that named it. started,
-    ended: on the monotonic clock; `ended` is None while it runs.
+    ended: on the monotonic clock; `ended` is None while it runs. node: empty, for this machine.
     """
+
+    node = ""
 
     def __init__(
         self,
@@ -290,13 +294,9 @@ class Child:
         hint = " (often because the system ran out of memory)" if code == -signal.SIGKILL else ""
         return ChildDied(
             f"the child process {self.module} {how}{hint}; "
-            f"the end of {self.log}:\n{self._log_tail()}",
-            "Finished steps are kept: run the same `ratchet run` again to resume.",
+            f"the end of {self.log}:\n{log_tail(self.log)}",
+            RESUME,
         )
-
-    def _log_tail(self) -> str:
-        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        return "\n".join(f"    {line}" for line in lines[-_LOG_TAIL_LINES:])
 
     def alive(self) -> bool:
         if isinstance(self.process, Forked):
@@ -332,6 +332,12 @@ class Child:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def log_tail(log: Path) -> str:
+    """The last lines of a child's log, indented."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+    return "\n".join(f"    {line}" for line in lines[-_LOG_TAIL_LINES:])
 
 
 def _command(module: str) -> list[str]:

@@ -146,7 +146,7 @@ class Session:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.processes.release()
+        self.processes.close()
         self.tracking.close()
 
 

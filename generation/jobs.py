@@ -15,10 +15,17 @@ _SCORED_ROWS = 1024
 
 
 class EngineResult(JobResult):
-    """What an engine did on `device`, cpu or cuda."""
+    """What an engine did on `device`, cpu or cuda.
+
+    workers, nodes, attempts: on a cluster, how many engines shared the work, on which machines, and
+    how often shards were begun in all.
+    """
 
     threads: int = 0
     device: str = "cpu"
+    workers: int = 0
+    nodes: tuple[str, ...] = ()
+    attempts: int = 0
 
 
 class SampleResult(EngineResult):

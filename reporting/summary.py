@@ -20,6 +20,7 @@ from dpo_core.campaign.rollbacks import Rollback, rolled_back
 from dpo_core.campaign.round_metrics import RoundMetrics
 from dpo_core.campaign.round_parts import CampaignCost
 from dpo_core.campaign.waiting import read_waiting
+from dpo_core.campaign.workers_now import WorkersNow, describe_workers
 from flows.config import check_is_campaign
 from flows.config.raw import RawConfig
 from flows.config.reading import planned_rounds, read_stored_text
@@ -159,8 +160,12 @@ def _doing(layout: Layout, running: Mapping[str, object] | None) -> str:
     if running is None:
         return ""
     partials = sorted(layout.root.glob("rounds/*/.*.partial"), key=lambda p: p.stat().st_mtime)
+    workers = WorkersNow.read(layout.workers)
+    nodes = f"; {describe_workers(workers.workers)}" if workers and workers.workers else ""
     at = f"{partials[-1].parent.name}: {partials[-1].name[1:].split('-')[0]}" if partials else ""
-    return f"round {at} (process {running['pid']} on {running['host']})" if at else "between steps"
+    if not at:
+        return f"between steps{nodes}"
+    return f"round {at} (process {running['pid']} on {running['host']}{nodes})"
 
 
 _COMPARED = re.compile("win_rate|_change_")

@@ -19,6 +19,7 @@
   tracking.json            which runs of trackers hold what; tracking/: files of their clients
   tensorboard/             the curves of each round's training, and the rounds, as events
   lock                     held by the process that runs the campaign
+  workers.json             of a run on a cluster: which node does what now
   logs/                    what children and Prefect print
   prefect/                 Prefect's database and home
 """
@@ -91,6 +92,10 @@ class Layout:
     @property
     def lock(self) -> Path:
         return self.root / "lock"
+
+    @property
+    def workers(self) -> Path:
+        return self.root / "workers.json"
 
     @property
     def metrics(self) -> Path:

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from dpo_core.campaign.layout import Layout
-from dpo_core.children import Child, Report
+from dpo_core.children import Report
 from dpo_core.records import Completion, Cost, Score
 from dpo_core.tables import batched
+from flows.compute.executor import Executor, Worker
 from flows.compute.pool import WorkerPool
 from generation.config import SamplingConfig
 from generation.jobs import EngineResult
@@ -35,10 +36,11 @@ class JudgeModels:
         self,
         layout: Layout,
         sampling: SamplingConfig,
-        start: Callable[[int, int], Child],
+        start: Callable[[int, int], Worker],
         workers: Callable[[str], int],
         make_room: Callable[[], None],
         report: Report,
+        executor: Executor | None = None,
     ) -> None:
         self.versions: dict[str, str] = {}
         self.on_gpu = False
@@ -48,6 +50,7 @@ class JudgeModels:
         self._workers = workers
         self._make_room = make_room
         self._report = report
+        self._executor = executor
         self._pools: dict[str, tuple[WorkerPool, int]] = {}
         self.models = Models(
             self._rate, self._ask, layout.judge_replies, layout.judge_spending, report
@@ -111,7 +114,10 @@ class JudgeModels:
         if key not in self._pools or not self._pools[key][0].running():
             self._make_room()
             workers = self._workers(judge.model)
-            self._pools[key] = WorkerPool(lambda number: self._start(number, workers)), workers
+            self._pools[key] = (
+                WorkerPool(lambda number: self._start(number, workers), self._executor),
+                workers,
+            )
         pool, workers = self._pools[key]
         results: dict[int, Done] = {}
         seconds: dict[int, float] = defaultdict(float)

@@ -9,8 +9,8 @@ from pathlib import Path
 from dpo_core.campaign.artifacts import StepResult
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.step_facts import StepCosts
-from dpo_core.children import Child
 from dpo_core.json_lines import end_of_lines
+from flows.compute.executor import Worker
 from labeling.judges.spending import read_spending
 
 
@@ -32,7 +32,7 @@ class CostMeter:
     """
 
     def __init__(self, spending: Path, entries: Sequence[Entry]) -> None:
-        self._children: list[Child] = []
+        self._children: list[Worker] = []
         self._spending = spending
         size = end_of_lines(spending)
         before = [StepCosts.read(entry.facts) for entry in entries]
@@ -41,7 +41,7 @@ class CostMeter:
         end = max((costs.spending_to or 0 for costs in before), default=0)
         self._counted = min(size, end) if measured else size
 
-    def watch(self, child: Child) -> Child:
+    def watch(self, child: Worker) -> Worker:
         """Count the child's costs from now on."""
         self._children.append(child)
         return child

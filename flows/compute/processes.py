@@ -1,27 +1,21 @@
-"""A campaign's child processes on this machine."""
+"""A campaign's processes, on this machine or another."""
 
-from collections.abc import Sequence
-from functools import cached_property, partial
 from pathlib import Path
 
 from dpo_core.campaign.artifacts import verify_outputs
 from dpo_core.campaign.layout import Layout
-from dpo_core.children import Child, child_environment
+from dpo_core.children import child_environment
 from dpo_core.errors import ArtifactCorrupted
 from dpo_core.jobs import ChildJob, Result
 from dpo_core.processor import has_gpu
+from flows.compute.executor import Executor, LocalExecutor, Worker, WorkerPlan
 from flows.compute.judge_models import JudgeModels
 from flows.compute.metering import CostMeter
 from flows.compute.pool import WorkerPool
 from flows.compute.shards import Done, carry_out_in_shards
-from flows.compute.workers import (
-    MachineResources,
-    count_workers,
-    devices_of,
-    engine_needs,
-    judge_needs,
-)
+from flows.compute.workers import WorkerNeeds, count_workers, engine_needs, judge_needs
 from flows.config import CampaignConfig
+from flows.config.compute import ComputeConfig, Workers
 from flows.harness.offline import ENVIRONMENT as OFFLINE
 from flows.harness.suite_task import SuiteTask
 from generation.config import SamplingConfig
@@ -45,10 +39,16 @@ class Processes:
 
     On a GPU a process holds memory, so it ends before one of another kind starts, unless
     sampling.keep_worker says otherwise. config: the campaign's; a round may sample under another.
+    executor: where they run; lm-evaluation-harness, which needs no device, always runs here.
     """
 
     def __init__(
-        self, layout: Layout, config: CampaignConfig, meter: CostMeter, progress: CampaignProgress
+        self,
+        layout: Layout,
+        config: CampaignConfig,
+        meter: CostMeter,
+        progress: CampaignProgress,
+        executor: Executor | None = None,
     ) -> None:
         assert isinstance(config.threads, int), "threads are resolved when a campaign is opened"
         self._layout = layout
@@ -56,10 +56,13 @@ class Processes:
         self._compute = config.compute
         self._meter = meter
         self._progress = progress
+        self._here = LocalExecutor()
+        self._executor = executor or _executor(config.compute, layout, progress) or self._here
+        self._processes = config.training.processes
         self._pools = {
-            "sampling": WorkerPool(self._start_engine),
-            "training": WorkerPool(partial(self.start, "training")),
-            "harness": WorkerPool(partial(self.start, "harness")),
+            "sampling": WorkerPool(self._start_engine, self._executor),
+            "training": WorkerPool(self._start_trainer),
+            "harness": WorkerPool(lambda _: self.start("harness", self._here)),
         }
         self._sampling = config.sampling
         self._engines = 1
@@ -71,13 +74,14 @@ class Processes:
             self._count_judges,
             lambda: self._make_room(config.sampling),
             progress.advance,
+            self._executor,
         )
 
     def sample(self, job: RowsJob[Done]) -> Done:
         """Let engines of the job's config carry it out, each one shard at a time."""
         self._prepare_engines(job.config, job.policy)
         needs = engine_needs(job.config, job.policy, self._threads)
-        self._engines = count_workers(self._compute.sampling_workers, self._machine, needs)
+        self._engines = self._count(self._compute.sampling_workers, needs)
         pool, report = self._pools["sampling"], self._progress.advance
         result = carry_out_in_shards(job, pool, self._layout.root, self._engines, report)
         self._sampler_on_gpu = result.device != "cpu"
@@ -96,7 +100,7 @@ class Processes:
         try:
             result = self._ask("training", job)
             trainer = self.running("training")
-            stays = trainer is not None and not _one_at_a_time(config, on_gpu=trainer.gpus > 0)
+            stays = trainer is not None and not self._take_turns(config, trainer.gpus > 0)
         except KeyboardInterrupt:
             self._progress.note("stopping; interrupt again to leave at once")
             if (trainer := self.running("training")) is not None:
@@ -118,34 +122,63 @@ class Processes:
         if not kinds:
             self.judges.release()
 
-    def running(self, kind: str) -> Child | None:
+    def close(self) -> None:
+        """End all processes, and let go of the machines that they ran on."""
+        self.release()
+        self._executor.close()
+
+    def running(self, kind: str) -> Worker | None:
         """The first process of that kind, if it runs."""
         return next(iter(self._pools[kind].running()), None)
 
-    def start(self, kind: str, number: int = 0, gpus: Sequence[str] = ()) -> Child:
-        """Start a process of that kind, and meter its costs. gpus: all that it may see, if any are
-        named."""
+    def start(
+        self,
+        kind: str,
+        executor: Executor,
+        gpus: int | None = None,
+        number: int = 0,
+        side_by_side: int = 1,
+        threads: int | None = None,
+    ) -> Worker:
+        """Start a process of that kind, and meter its costs. gpus: for itself; None: all. threads:
+        of all its processes."""
         name = f"{kind}-{number + 1}" if number else kind
         self._progress.starting(name)
         environment = {**child_environment(self._threads), **_ENVIRONMENTS.get(kind, {})}
-        if gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
-        child = Child.start(_MODULES[kind], self._layout.log(name), environment)
-        child.first_gpu = self._machine.gpus.index(gpus[0]) if gpus else 0
-        return self._meter.watch(child)
+        plan = WorkerPlan(
+            module=_MODULES[kind],
+            log=self._layout.log(name),
+            threads=threads or self._threads,
+            environment=environment,
+            gpus=gpus,
+            number=number,
+            side_by_side=side_by_side,
+        )
+        return self._meter.watch(executor.start(plan))
 
-    def _start_engine(self, number: int) -> Child:
-        gpus = devices_of(number, self._machine, self._sampling.tensor_parallel_size)
-        return self.start("sampling", number, gpus if self._engines > 1 else ())
+    def _start_engine(self, number: int) -> Worker:
+        gpus = self._sampling.tensor_parallel_size
+        return self.start("sampling", self._executor, gpus, number, self._engines)
 
-    def _start_judge(self, number: int, workers: int) -> Child:
-        gpus = devices_of(number, self._machine, self._sampling.tensor_parallel_size)
-        return self.start("judging", number, gpus if workers > 1 else ())
+    def _start_judge(self, number: int, workers: int) -> Worker:
+        gpus = self._sampling.tensor_parallel_size
+        return self.start("judging", self._executor, gpus, number, workers)
+
+    def _start_trainer(self, _: int) -> Worker:
+        gpus = None if self._processes == "auto" else self._processes
+        return self.start("training", self._executor, gpus, threads=(gpus or 1) * self._threads)
 
     def _count_judges(self, model: str) -> int:
         """Processes side by side for a judge's model."""
         needs = judge_needs(model, self._sampling.tensor_parallel_size, self._threads)
-        return count_workers(self._compute.judge_workers, self._machine, needs)
+        return self._count(self._compute.judge_workers, needs)
+
+    def _count(self, wanted: Workers, needs: WorkerNeeds) -> int:
+        """Processes side by side; a cluster that lacks room for a wanted number says so itself."""
+        machines = self._executor.machines()
+        if wanted != "auto" and self._executor.exclusive:
+            return wanted
+        return count_workers(wanted, machines, needs)
 
     def _prepare_engines(self, config: SamplingConfig, policy: Path) -> None:
         check_weights(policy)
@@ -164,12 +197,11 @@ class Processes:
 
     def _make_room(self, config: SamplingConfig) -> None:
         """End the processes whose memory the next one needs."""
-        if _one_at_a_time(config, on_gpu=self._sampler_on_gpu or self.judges.on_gpu):
+        if self._take_turns(config, self._sampler_on_gpu or self.judges.on_gpu):
             self.release()
 
-    @cached_property
-    def _machine(self) -> MachineResources:
-        return MachineResources.of_this_machine()
+    def _take_turns(self, config: SamplingConfig, on_gpu: bool) -> bool:
+        return _one_at_a_time(config, on_gpu=on_gpu or self._executor.exclusive)
 
 
 def keeps_processes(config: SamplingConfig) -> bool:
@@ -179,6 +211,18 @@ def keeps_processes(config: SamplingConfig) -> bool:
 
 def _one_at_a_time(config: SamplingConfig, *, on_gpu: bool) -> bool:
     return config.keep_worker == "step" or (config.keep_worker == "auto" and on_gpu)
+
+
+def _executor(
+    compute: ComputeConfig, layout: Layout, progress: CampaignProgress
+) -> Executor | None:
+    """The cluster of the config; None for this machine."""
+    if compute.kind == "local":
+        layout.workers.unlink(missing_ok=True)  # of a run on a cluster that was killed
+        return None
+    from flows.compute.ray_executor import RayExecutor
+
+    return RayExecutor(compute, layout.workers, progress.notice)
 
 
 def check_weights(policy: Path) -> None:

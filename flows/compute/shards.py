@@ -3,10 +3,13 @@
 The shards of a job do not depend on how many workers there are, so its output does not either.
 """
 
+import os
 import shutil
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, Generic, TypeVar
 
 import pyarrow.parquet as pq
@@ -28,11 +31,14 @@ _STEERS_NO_SHARD = {"keep_worker", "gpu_memory_utilization", "tensor_parallel_si
 
 
 class _ShardRecord(BaseModel):
-    """Written beside a shard once its file is whole: who made it, and the result."""
+    """Written beside a shard once its file is whole: who made it on which machine, how often it was
+    begun, and the result."""
 
     model_config = ConfigDict(frozen=True)
 
     worker: int
+    node: str = ""
+    attempts: int = 1
     result: dict[str, Any]
 
 
@@ -66,10 +72,20 @@ class ShardedJob(Generic[Done]):
         """Numbers of the shards that are not finished."""
         return [n for n, shard in enumerate(self.shards) if not _record(shard.out).exists()]
 
-    def finish(self, number: int, worker: int, result: Done) -> None:
-        """Note that a shard's file is whole."""
-        record = _ShardRecord(worker=worker, result=result.as_answer())
-        write_text(_record(self.shards[number].out), record.model_dump_json())
+    def attempt(self, number: int) -> RowsJob[Done]:
+        """A shard as a worker carries it out, into a file of that attempt alone: whoever was taken
+        for lost and writes later changes nothing that counts."""
+        shard = self.shards[number]
+        out = shard.out.with_name(f"{shard.out.stem}.{token_hex(4)}{shard.out.suffix}")
+        return shard.model_copy(update={"out": out})
+
+    def publish(self, number: int, begun: Sequence[Path], record: _ShardRecord) -> None:
+        """Make the file of the last attempt that of the shard, and note that it is whole."""
+        out = self.shards[number].out
+        os.replace(begun[-1], out)
+        write_text(_record(out), record.model_dump_json())
+        for left in begun[:-1]:
+            left.unlink(missing_ok=True)
 
     def join(self) -> Done:
         """Write the job's output from its shards, remove them, and sum up their results."""
@@ -77,8 +93,15 @@ class ShardedJob(Generic[Done]):
         concatenate(paths, self.job.out, pq.read_schema(paths[0]))
         records = [_ShardRecord.model_validate_json(_record(p).read_bytes()) for p in paths]
         results = [(r.worker, self.job.read_result(r.result)) for r in records]
-        shutil.rmtree(paths[0].parent)
-        return _sum_up(results)
+        shutil.rmtree(paths[0].parent, ignore_errors=True)  # a lost worker may still write there
+        summed = _sum_up(results)
+        nodes = sorted({record.node for record in records} - {""})
+        if not nodes:
+            return summed
+        attempts = sum(record.attempts for record in records)
+        workers = len({record.worker for record in records})
+        spread = {"workers": workers, "nodes": tuple(nodes), "attempts": attempts}
+        return summed.model_copy(update=spread)
 
 
 def carry_out_in_shards(
@@ -91,12 +114,29 @@ def carry_out_in_shards(
     sharded = ShardedJob.of(job)
     missing = sharded.missing()
     progress = _ShardProgress(sharded, report)
+    begun: dict[int, list[Path]] = defaultdict(list)
+
+    def attempt(at: int) -> RowsJob[Done]:
+        shard = sharded.attempt(missing[at])
+        begun[at].append(shard.out)
+        return shard
+
+    def finished(at: int, worker: int, result: Done) -> None:
+        record = _ShardRecord(
+            worker=worker,
+            node=pool.node(worker),
+            attempts=len(begun[at]),
+            result=result.as_answer(),
+        )
+        sharded.publish(missing[at], begun[at], record)
+
     pool.carry_out(
         [sharded.shards[number] for number in missing],
         root,
         workers,
         lambda at, done, unit: progress.advance(missing[at], done, unit),
-        lambda at, worker, result: sharded.finish(missing[at], worker, result),
+        finished,
+        attempt,
     )
     return sharded.join()
 
@@ -146,7 +186,7 @@ def _sum_up(results: Sequence[tuple[int, Done]]) -> Done:
         "gpus": sum(max(r.gpus or 0 for r in of_worker[w]) for w in workers),
         "versions": {k: v for part in parts for k, v in part.versions.items()},
     }
-    counts = set(type(last).model_fields) - {"gpus", "threads"}
+    counts = set(type(last).model_fields) - {"gpus", "threads", "workers", "attempts"}
     update |= {
         name: sum(getattr(part, name) for part in parts)
         for name in counts

@@ -37,22 +37,28 @@ class WorkerNeeds:
     gib: float
 
 
-def count_workers(wanted: Workers, machine: MachineResources, needs: WorkerNeeds) -> int:
+def count_workers(wanted: Workers, machines: Sequence[MachineResources], needs: WorkerNeeds) -> int:
     """Workers side by side: as many as are wanted, or as there is room for; at least one.
 
     On GPUs there are never more than have their own; on a CPU a wanted number is taken as it is.
 
     Example:
         >>> machine = MachineResources(gpus=(), cores=8, free_gib=5.0)
-        >>> count_workers("auto", machine, WorkerNeeds(gpus=1, threads=2, gib=2.0))
-        2
+        >>> count_workers("auto", [machine, machine], WorkerNeeds(gpus=1, threads=2, gib=2.0))
+        4
     """
-    if machine.gpus:
-        room = len(machine.gpus) // needs.gpus
-        return max(1, room if wanted == "auto" else min(room, wanted))
-    if wanted != "auto":
+    on_gpus = any(machine.gpus for machine in machines)
+    if wanted != "auto" and not on_gpus:
         return wanted
-    return max(1, min(machine.cores // needs.threads, int(machine.free_gib / needs.gib)))
+    room = sum(_room(machine, needs, on_gpus=on_gpus) for machine in machines)
+    return max(1, room if wanted == "auto" else min(room, wanted))
+
+
+def _room(machine: MachineResources, needs: WorkerNeeds, *, on_gpus: bool) -> int:
+    if on_gpus:
+        return len(machine.gpus) // needs.gpus
+    by_memory = int(machine.free_gib / needs.gib) if needs.gib else sys.maxsize
+    return min(machine.cores // needs.threads, by_memory)
 
 
 def devices_of(worker: int, machine: MachineResources, gpus: int) -> Sequence[str]:

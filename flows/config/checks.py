@@ -152,6 +152,20 @@ def check_sampling(sampling: SamplingConfig, answers_each: int, compute: Compute
         )
 
 
+def check_compute(compute: ComputeConfig, training: TrainingOptions) -> None:
+    """What starts processes on other machines is one of the two."""
+    if compute.kind == "ray" and training.torchrun:
+        raise ValueError(
+            "training.torchrun starts processes on machines of your own, and so does compute.kind "
+            "ray: remove training.torchrun, or set compute.kind to local"
+        )
+    if compute.kind == "local" and compute.address is not None:
+        raise ValueError(
+            f"compute.address {compute.address} is of a Ray cluster, but compute.kind is local: "
+            "set compute.kind to ray, or remove compute.address"
+        )
+
+
 def check_pairs(pairs: PairsConfig, judge: AnyJudgeConfig) -> None:
     """A strategy that compares scores has a judge that gives them."""
     if pairs.strategy != "random" and not gives_scores(judge):

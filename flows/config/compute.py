@@ -1,4 +1,5 @@
-"""Section `compute`: how many processes work side by side. None of it enters a fingerprint."""
+"""Section `compute`: where processes work, and how many side by side. None of it enters a
+fingerprint."""
 
 from typing import Literal
 
@@ -11,6 +12,24 @@ Workers = Count | Literal["auto"]
 
 class ComputeConfig(Section):
     """Where a campaign's jobs run."""
+
+    kind: Literal["local", "ray"] = Field(
+        "local", description="local: on this machine; ray: on a cluster of Ray"
+    )
+    address: str | None = Field(
+        None,
+        pattern=r"^[^\s:/]+:[0-9]{1,5}$",
+        description="HOST:PORT of a running Ray cluster; none with kind ray: one is started on "
+        "this machine, for this run",
+    )
+    place_timeout_s: float = Field(
+        600, gt=0, description="kind ray: longest wait for free machines, in seconds"
+    )
+    attempts: Count = Field(
+        3,
+        description="kind ray: how often a shard is begun when its process, actor or machine is "
+        "lost",
+    )
 
     sampling_workers: Workers = Field(
         "auto",

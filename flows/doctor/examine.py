@@ -14,6 +14,7 @@ from dpo_core.model_shape import Shape, read_shape
 from dpo_core.processor import free_ram_gib, has_gpu
 from flows.config import CampaignConfig
 from flows.doctor import policy, prompts
+from flows.doctor.cluster import check_cluster
 from flows.doctor.findings import DoctorFinding, problem, problems
 from flows.doctor.inputs import check_inputs, check_same_judge, check_suites, check_user_code
 from flows.doctor.machine import (
@@ -82,6 +83,7 @@ def _examine_config(
     """Check the config and add to `findings`. Returns the memory it takes, if known."""
     findings += check_user_code(config)
     findings.append(check_same_judge(config))
+    findings += check_cluster(config)
     findings += check_suites(config)
     pool = _pool(config, findings)
     chat = pool is not None and pool.chat
@@ -98,7 +100,8 @@ def _examine_config(
         return None
     device = _device(machine)
     memory = estimate(shape, size, config, device)
-    findings.append(check_memory(memory, device))
+    if config.compute.address is None:
+        findings.append(check_memory(memory, device))
     return memory
 
 
@@ -209,6 +212,7 @@ def _findings(
     yield check_python()
     yield from check_packages(versions, config)
     yield check_disk(config, layout.root, shape)
+    yield from check_cluster(config, nodes=False)
     if with_prefect:
         yield check_prefect(versions["prefect"], timeout_s=_TIMEOUT_S)
     if not layout.labels(1).exists():  # existing labels need no server
@@ -226,7 +230,8 @@ def _policy_files(config: CampaignConfig, folder: Path) -> Iterator[DoctorFindin
         yield policy.check_template(folder, chat=_chats(config))
     shape = read_shape(folder)
     size = size_of(shape)
-    if shape is not None and size is not None and not has_gpu():
+    elsewhere = config.compute.address is not None
+    if shape is not None and size is not None and not (elsewhere or has_gpu()):
         device = Device(gpu=False, gib=free_ram_gib())
         yield check_memory(estimate(shape, size, config, device), device)
 

@@ -80,7 +80,7 @@ def check_devices(machine: Machine, config: CampaignConfig | None) -> Iterator[D
         return
     yield _check_torch(machine)
     wanted = 0
-    if config is not None:
+    if config is not None and config.compute.kind == "local":
         processes = config.training.processes
         engines = [config.compute.sampling_workers, config.compute.judge_workers]
         side_by_side = max(1 if each == "auto" else each for each in engines)

@@ -106,7 +106,7 @@ def _engines(config: CampaignConfig, device: Device, memory: MemoryEstimate) -> 
         return 1
     needs = WorkerNeeds(gpus=1, threads=threads, gib=memory.sampling_gib)
     wanted = config.compute.sampling_workers
-    return count_workers(wanted, MachineResources((), cores, device.gib), needs)
+    return count_workers(wanted, [MachineResources((), cores, device.gib)], needs)
 
 
 def _training(

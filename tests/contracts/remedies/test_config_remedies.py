@@ -73,6 +73,21 @@ def changed(config: Changes, changes: Changes) -> Changes:
 SOFT = [name for name, traits in TRAITS.items() if traits.soft_labels]
 RETRY = {"gate.otherwise": "retry", "gate.retry": {"changes": [{"training.beta": "2x"}]}}
 CASES = [
+    # ── machines ─────────────────────────────────────────────────────────────────────────────────
+    Case(
+        {"compute.kind": "ray", "training.torchrun": ["--nnodes=2", "--node-rank=0"]},
+        {
+            "remove training.torchrun": {"training.torchrun": GONE},
+            "set compute.kind to local": {"compute.kind": "local"},
+        },
+    ),
+    Case(
+        {"compute.address": "node-a:6379"},
+        {
+            "set compute.kind to ray": {"compute.kind": "ray"},
+            "remove compute.address": {"compute.address": GONE},
+        },
+    ),
     # ── one source for each thing ────────────────────────────────────────────────────────────────
     Case(
         {"prompts.gate_share": 0.9},

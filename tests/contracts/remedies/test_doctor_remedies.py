@@ -26,7 +26,7 @@ from dpo_core.errors import BadInput, ChildFailed, RatchetError
 from dpo_core.model_shape import Shape
 from dpo_core.schemas import IMPORTED
 from flows.config import CampaignConfig
-from flows.doctor import examine, machine, memory, policy, prompts, servers
+from flows.doctor import cluster, examine, machine, memory, policy, prompts, servers
 from flows.doctor import inputs as judges
 from flows.doctor import machine as disk
 from flows.doctor.examine import check_before_run
@@ -310,6 +310,21 @@ def gguf_without(*keys: str) -> Look:
 
 
 CASES = {
+    # ── the cluster ──────────────────────────────────────────────────────────────────────────────
+    "another version on a node": Case(
+        lambda here: cluster.check_versions({"": "Ratchet 2", "b": "Ratchet 1"}),
+        {
+            "Install the same versions on all nodes": lambda here: cluster.check_versions(
+                {"": "Ratchet 2", "b": "Ratchet 2"}
+            )
+        },
+    ),
+    "nothing at the address": Case(
+        lambda here: cluster.check_cluster(
+            here.config(compute={"kind": "ray", "address": "127.0.0.1:1"})
+        ),
+        {"Start the cluster": lambda here: cluster.check_cluster(here.config())},
+    ),
     # ── the policy ───────────────────────────────────────────────────────────────────────────────
     "no model": Case(
         lambda here: policy.check_files(here.folder),

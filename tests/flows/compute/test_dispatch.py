@@ -110,3 +110,41 @@ def test_what_is_finished_is_published_by_one_at_a_time() -> None:
 
     dispatch(range(30), range(5), lambda *_: None, publish, abandon=nothing)
     assert most == 1
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    items=st.integers(0, 30),
+    workers=st.integers(1, 4),
+    deaths=st.sets(st.tuples(st.integers(0, 3), st.integers(0, 12)), max_size=6),
+    gone=st.sets(st.integers(1, 3), max_size=3),
+)
+def test_lost_workers_are_replaced_where_that_is_possible(
+    items: int, workers: int, deaths: set[tuple[int, int]], gone: set[int]
+) -> None:
+    """deaths: worker and the call in which it dies. gone: those that have no replacement."""
+    calls, finished, stopped = Counter[int](), Counter[int](), threading.Event()
+    lost: set[int] = set()
+
+    def prepare(worker: int) -> None:
+        if worker in lost & gone:
+            raise DIED
+
+    def carry_out(worker: int, item: int) -> None:
+        assert worker not in lost & gone
+        calls[worker] += 1
+        if (worker, calls[worker]) in deaths:
+            lost.add(worker)
+            raise DIED
+
+    dispatch(
+        range(items),
+        range(workers),
+        carry_out,
+        lambda _, item, __: finished.update([item]),
+        abandon=nothing,
+        attempts=len(deaths) + 1,
+        prepare=prepare,
+        stop_waiting=stopped.set,
+    )
+    assert finished == Counter(range(items)) and (stopped.is_set() or not items)

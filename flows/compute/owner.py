@@ -1,0 +1,135 @@
+"""What runs on another machine: the owner of one child process there. Imports no Ray."""
+
+import os
+import platform
+import queue
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dpo_core.campaign.identity import VERSION
+from dpo_core.campaign.workers_now import WorkersNow
+from dpo_core.child_events import ChildEvent, DescribedError, describe_error
+from dpo_core.children import Child
+from dpo_core.errors import BadInput
+from dpo_core.jobs import JobRequest
+
+_SEES_FILES_S = 10.0
+"""A network file system may show a new file this late."""
+
+
+@dataclass(frozen=True)
+class SharedFolder:
+    """Where a campaign is run from, as its nodes must see it too. marker: a file of the campaign
+    that names `run`. working: the user's folder, where functions of configs are found."""
+
+    marker: Path
+    run: str
+    working: Path
+
+
+@dataclass(frozen=True)
+class StartedChild:
+    """How a start went: what it took, the GPUs that it sees by their numbers, or the error."""
+
+    seconds: float = 0.0
+    gpus: tuple[str, ...] = ()
+    error: DescribedError | None = None
+
+
+def describe_versions() -> str:
+    """What must be the same on all nodes, besides Ray, which refuses others itself."""
+    return f"Ratchet {VERSION}, Python {platform.python_version()}"
+
+
+class ChildOwner:
+    """Owns a child as the orchestrator does on one machine. The child ends with its owner."""
+
+    def __init__(self, node: str) -> None:
+        self._node = node
+        self._child: Child | None = None
+        self._idle = threading.Event()
+        self._idle.set()
+
+    def start(
+        self, module: str, log: Path, environment: Mapping[str, str], folder: SharedFolder
+    ) -> StartedChild:
+        """Start the child, once this machine is known to see the campaign's files."""
+        try:
+            self._check_sees(folder)
+            os.chdir(folder.working)
+            self._child = Child.start(module, log, environment)
+        except Exception as error:
+            return StartedChild(error=self._described(error))
+        gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        return StartedChild(self._child.seconds_start, tuple(filter(None, gpus)))
+
+    def ask(self, request: JobRequest) -> Iterator[ChildEvent]:
+        """What the child says to a request: progress and notices, then its result or an error."""
+        events: queue.Queue[ChildEvent] = queue.Queue()
+        self._idle.clear()
+        threading.Thread(target=self._forward, args=(request, events), daemon=True).start()
+        while True:
+            event = events.get()
+            yield event
+            if event["event"] in ("result", "error"):
+                return
+
+    def stop(self) -> None:
+        """Ask a busy child to save its work and stop, and wait until it has."""
+        if self._child is not None and self._child.alive():
+            self._child.process.send_signal(signal.SIGTERM)
+            self._idle.wait()
+
+    def cpu_seconds(self) -> float:
+        return 0.0 if self._child is None else self._child.cpu_seconds()
+
+    def close(self) -> float:
+        """End the child and wait for it. Returns its CPU seconds."""
+        if self._child is None:
+            return 0.0
+        self._child.close()
+        return self._child.cpu_seconds()
+
+    def _forward(self, request: JobRequest, events: "queue.Queue[ChildEvent]") -> None:
+        assert self._child is not None, "it was started"
+        try:
+            result = self._child.ask(
+                request,
+                lambda d, t, u: events.put({"event": "progress", "done": d, "total": t, "unit": u}),
+                lambda text: events.put({"event": "notice", "text": text}),
+            )
+            last: ChildEvent = {"event": "result", "result": result}
+        except Exception as error:
+            described = self._described(error)
+            last = {"event": "error", **described}  # type: ignore[typeddict-item]
+        self._idle.set()
+        events.put(last)
+
+    def _described(self, error: Exception) -> DescribedError:
+        described = describe_error(error)
+        described["typed"] = getattr(error, "deliberate", described["typed"])
+        if described["kind"] == "died":
+            described["message"] = f"on node {self._node}, {described['message']}"
+        return described
+
+    def _check_sees(self, folder: SharedFolder) -> None:
+        until = time.monotonic() + _SEES_FILES_S
+        while (now := WorkersNow.read(folder.marker)) is None or now.run != folder.run:
+            if time.monotonic() > until:
+                raise BadInput(
+                    f"node {self._node} of the cluster does not see the campaign's folder "
+                    f"{folder.marker.parent}",
+                    "Put the campaign, with --campaign-dir, in a folder that all nodes share under "
+                    "the same path.",
+                )
+            time.sleep(0.1)
+        if not folder.working.is_dir():
+            raise BadInput(
+                f"node {self._node} of the cluster does not see the folder {folder.working}, "
+                "which the campaign is run from",
+                "Run it from a folder that all nodes share under the same path.",
+            )
