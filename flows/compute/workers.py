@@ -1,5 +1,6 @@
 """How many processes work side by side on this machine, and which GPUs each has."""
 
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -65,7 +66,7 @@ def engine_needs(config: SamplingConfig, policy: Path, threads: int) -> WorkerNe
     Engines of transformers do not work side by side, so one of them needs all there is.
     """
     if config.engine != "vllm":
-        return WorkerNeeds(config.tensor_parallel_size, sys.maxsize, 0.0)
+        return WorkerNeeds(config.tensor_parallel_size, sys.maxsize, math.inf)
     return WorkerNeeds(config.tensor_parallel_size, threads, _on_cpu_gib(policy))
 
 
