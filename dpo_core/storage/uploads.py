@@ -84,9 +84,14 @@ class Uploads:
                 raise self._error
             return self._done >= asked
 
+    @property
+    def lag(self) -> int:
+        """Lines of the ledger that are not in the bucket."""
+        return len(Ledger(self._layout.ledger).read()) - self._place.entries
+
     def wait_for_steps(self) -> None:
         """As `wait`, for finished steps alone, and at once where the bucket has them."""
-        if self._place.entries < len(Ledger(self._layout.ledger).read()):
+        if self.lag:
             self.wait()
         elif self._error is not None:
             raise self._error
