@@ -17,10 +17,9 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 SCHEMES = ("s3", "gs", "az", "file")
-_CHUNK = 16 << 20
+_CHUNK = 8 << 20
+"""Bytes of one request, which has 30 seconds."""
 _AT_ONCE = 4
-_TIMEOUT = "120s"
-"""Of one request, each of at most _CHUNK bytes."""
 
 
 class Objects(Protocol):
@@ -98,7 +97,7 @@ def open_objects(url: str, *, make: bool = False) -> Objects:
     try:
         opened = obstore.store.from_url(
             url,
-            client_options={"timeout": _TIMEOUT, "connect_timeout": "10s"},
+            # No client_options: they would replace those of the environment, as AWS_ALLOW_HTTP.
             # What is tried again, and for how long, is decided in dpo_core.storage.bucket.
             retry_config={"max_retries": 1, "retry_timeout": timedelta(seconds=10)},
         )
