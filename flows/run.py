@@ -135,9 +135,8 @@ def _stored(
         print(error.shown(), file=sys.stderr, flush=True)
         os._exit(error.exit_code)
 
-    if not layout.config.exists():
-        check_same_campaign(url, config.name)
     progress.starting("storage")
+    check_same_campaign(url, config.name, new=not layout.config.exists())
     bucket = Bucket(open_objects(url, make=True), url, say=progress.notice)
     with stored(layout, bucket, config.storage.lease_s, end) as uploads:
         yield uploads
@@ -147,11 +146,12 @@ def _stored(
         progress.note(f"storage: all of it is in {url}, {waited:.1f} s after the run")
 
 
-def check_same_campaign(url: str, name: str) -> None:
-    """Raise BadInput where the bucket holds another campaign."""
+def check_same_campaign(url: str, name: str, *, new: bool) -> None:
+    """Raise BadInput where the bucket does not answer, or holds another campaign than the `new`
+    one that is to go on in an empty folder."""
     text = read_stored_config(url)
     found = yaml.safe_load(text).get("name") if text is not None else name
-    if found != name:
+    if new and found != name:
         raise BadInput(
             f"storage.url {url} holds the campaign {found}, not {name}",
             "Give each campaign a folder of its own: --set storage.url=URL",

@@ -18,6 +18,7 @@ from dpo_core.atomic import write_json
 from dpo_core.campaign.layout import MANIFEST, Layout
 from dpo_core.errors import ArtifactCorrupted
 from dpo_core.sealed import read_sealed
+from dpo_core.text import counted
 
 if TYPE_CHECKING:
     from dpo_core.storage.bucket import Bucket
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 class StoragePlace:
     """Where else a campaign is. epoch, nonce: of the lease that this folder last had. segment: the
     last one that this folder knows. entries: how many lines of the ledger are there. files: the
-    sha256 of each file that grows when both had the same. at: when that was written."""
+    sha256 of each file that grows when both had the same. at: when that was written. held_by: the
+    host that has the campaign, where this folder only shows what the bucket says."""
 
     url: str
     epoch: int = 0
@@ -36,6 +38,18 @@ class StoragePlace:
     entries: int = 0
     files: Mapping[str, str] = field(default_factory=dict)
     at: str = ""
+    held_by: str = ""
+
+    def lag(self, entries: int) -> int:
+        """How many of a ledger's lines are still to be uploaded."""
+        return max(0, entries - self.entries)
+
+    def sentence(self, entries: int) -> str:
+        """What people are told, of a ledger with so many lines."""
+        if lag := self.lag(entries):
+            return f"Stored in {self.url}, but for the last {counted(lag, 'line')} of the ledger."
+        held = f"; {self.held_by} has it, or did not end well" if self.held_by else ""
+        return f"Stored in {self.url}{held}."
 
 
 _PLACE = TypeAdapter(StoragePlace)

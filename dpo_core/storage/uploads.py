@@ -20,7 +20,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry, Ledger, now
 from dpo_core.campaign.prunes import pruned
 from dpo_core.campaign.remote import StoragePlace, read_place, write_place
-from dpo_core.errors import ArtifactCorrupted, RatchetError, StorageFailed, TakenOver
+from dpo_core.errors import ArtifactCorrupted, BadInput, RatchetError, StorageFailed, TakenOver
 from dpo_core.seen_files import cached_sha256
 from dpo_core.storage.bucket import Bucket
 from dpo_core.storage.objects import open_objects
@@ -273,7 +273,8 @@ class Uploads:
 
 
 _PATIENCE_INTERRUPTED_S = 10.0
-_PATIENCE_PEEK_S = 30.0
+_PATIENCE_FIRST_S = 15.0
+"""Before anything was written there: the URL may be wrong."""
 _SETTLED_NS = 2 * 10**9
 
 
@@ -316,9 +317,15 @@ def stored(
 
 
 def read_stored_config(url: str) -> str | None:
-    """The text of the newest campaign.yaml in the bucket at `url`; None where there is none."""
-    bucket = Bucket(open_objects(url), url, patience_s=_PATIENCE_PEEK_S)
-    return bucket.read_file(Layout(Path()).config.name)
+    """The text of the newest campaign.yaml in the bucket at `url`; None where there is none.
+
+    Raises BadInput where the bucket does not answer.
+    """
+    bucket = Bucket(open_objects(url), url, patience_s=_PATIENCE_FIRST_S)
+    try:
+        return bucket.read_file(Layout(Path()).config.name)
+    except StorageFailed as error:
+        raise BadInput(error.message, error.remedy) from None
 
 
 def taken_over(url: str, by: Lease | None, mine: Lease) -> TakenOver:
