@@ -18,7 +18,7 @@ from dpo_core.storage.rules import (
     LEASES,
     SEGMENTS,
     Lease,
-    Segment,
+    LedgerSegment,
     Standing,
     blob_key,
     counted,
@@ -40,10 +40,10 @@ _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.05, 5.0
 
 
 @dataclass(frozen=True)
-class History:
+class LedgerHistory:
     """All segments that count. number: of the last one in the bucket, counted or not."""
 
-    segments: Sequence[Segment] = ()
+    segments: Sequence[LedgerSegment] = ()
     number: int = 0
 
 
@@ -65,7 +65,7 @@ class Bucket:
 
     # Segments
 
-    def history(self, after: History = History()) -> History:
+    def history(self, after: LedgerHistory = LedgerHistory()) -> LedgerHistory:
         """What the bucket says, given what it said before."""
         known = list(after.segments)
         last = after.number
@@ -74,7 +74,7 @@ class Bucket:
                 key = segment_key(number)
                 known.append(read_segment(self._read(key), key))
                 last = number
-        return History(counted(known), last)
+        return LedgerHistory(counted(known), last)
 
     def read_file(self, name: str) -> str | None:
         """The text of a file that grows, as the last segment has it; None for none."""
@@ -85,7 +85,7 @@ class Bucket:
         digest = read_segment(self._read(key), key).files.get(name)
         return None if digest is None else self._read(blob_key(digest)).decode("utf-8")
 
-    def append(self, number: int, segment: Segment) -> bool:
+    def append(self, number: int, segment: LedgerSegment) -> bool:
         """Create the segment of that number; False where another process has."""
         return self._create(segment_key(number), encode(segment)) == "mine"
 

@@ -14,19 +14,19 @@ from dpo_core.campaign.remote import StoragePlace, read_place, write_place
 from dpo_core.errors import BadInput
 from dpo_core.hashing import file_sha256
 from dpo_core.sealed import seal, to_json
-from dpo_core.storage.bucket import Bucket, History
+from dpo_core.storage.bucket import Bucket, LedgerHistory
 from dpo_core.storage.rules import join, join_file
 
 
-def stored_entries(history: History) -> list[Entry]:
+def stored_entries(history: LedgerHistory) -> list[Entry]:
     return [entry for segment in history.segments for entry in segment.entries]
 
 
-def stored_files(history: History) -> Mapping[str, str]:
+def stored_files(history: LedgerHistory) -> Mapping[str, str]:
     return history.segments[-1].files if history.segments else {}
 
 
-def restore(layout: Layout, bucket: Bucket, history: History) -> StoragePlace:
+def restore(layout: Layout, bucket: Bucket, history: LedgerHistory) -> StoragePlace:
     """Let the folder know every step of the bucket; what it has in addition stays.
 
     Safe to repeat after a crash. Raises BadInput, and then changes nothing, where folder and bucket
@@ -69,7 +69,7 @@ def _order(name: str) -> tuple[bool, str]:
     return name != "campaign.yaml", name
 
 
-def _choose(layout: Layout, place: StoragePlace, history: History) -> dict[str, str | None]:
+def _choose(layout: Layout, place: StoragePlace, history: LedgerHistory) -> dict[str, str | None]:
     """Files to fetch with their sha256, and those to remove (None)."""
     stored = stored_files(history)
     chosen: dict[str, str | None] = {}

@@ -37,7 +37,7 @@ class Lease:
 
 
 @dataclass(frozen=True)
-class Segment:
+class LedgerSegment:
     """Steps that were finished since the segment before, and the sha256 of every file that grows,
     by its path in the campaign's folder."""
 
@@ -48,7 +48,7 @@ class Segment:
     files: Mapping[str, str] = field(default_factory=dict)
 
 
-_LEASE, _SEGMENT = TypeAdapter(Lease), TypeAdapter(Segment)
+_LEASE, _SEGMENT = TypeAdapter(Lease), TypeAdapter(LedgerSegment)
 
 
 def blob_key(sha256: str) -> str:
@@ -69,7 +69,7 @@ def numbers(names: Iterable[str]) -> list[int]:
     return sorted(int(stem) for stem in stems if stem.isdecimal())
 
 
-def encode(value: Lease | Segment) -> bytes:
+def encode(value: Lease | LedgerSegment) -> bytes:
     return (json.dumps(asdict(value), ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass")
 
 
@@ -80,7 +80,7 @@ def read_lease(content: bytes, key: str) -> Lease:
         raise _unreadable(key) from None
 
 
-def read_segment(content: bytes, key: str) -> Segment:
+def read_segment(content: bytes, key: str) -> LedgerSegment:
     try:
         return _SEGMENT.validate_python(json.loads(content.decode("utf-8", "surrogatepass")))
     except (ValueError, ValidationError):
@@ -124,9 +124,9 @@ def lease_standing(
     return "free" if waited_s >= lease_s else "unclear"
 
 
-def counted(segments: Iterable[Segment]) -> list[Segment]:
+def counted(segments: Iterable[LedgerSegment]) -> list[LedgerSegment]:
     """Those that count: none of a holder after one that followed it."""
-    counting: list[Segment] = []
+    counting: list[LedgerSegment] = []
     for segment in segments:
         if not counting or segment.epoch >= counting[-1].epoch:
             counting.append(segment)

@@ -25,7 +25,7 @@ from dpo_core.seen_files import cached_sha256
 from dpo_core.storage.bucket import Bucket
 from dpo_core.storage.objects import open_objects
 from dpo_core.storage.restore import restore
-from dpo_core.storage.rules import Lease, Segment, outputs_to_upload
+from dpo_core.storage.rules import Lease, LedgerSegment, outputs_to_upload
 
 _RENEWALS = 3
 """Per lease_s."""
@@ -130,7 +130,7 @@ class Uploads:
                 raise self._taken_over()
             place = restore(self._layout, self._bucket, history)
             number = history.number + 1
-            if self._append(number, Segment(0, "", "", (), place.files)):
+            if self._append(number, LedgerSegment(0, "", "", (), place.files)):
                 place = replace(
                     place,
                     epoch=self._lease.epoch,
@@ -141,7 +141,7 @@ class Uploads:
                 write_place(self._layout, place)
                 return place
 
-    def _append(self, number: int, segment: Segment) -> bool:
+    def _append(self, number: int, segment: LedgerSegment) -> bool:
         lease = self._lease
         owned = replace(segment, epoch=lease.epoch, nonce=lease.nonce, host=lease.host)
         return self._bucket.append(number, owned)
@@ -210,7 +210,7 @@ class Uploads:
         if not entries and files == self._place.files:
             return False
         number = self._place.segment + 1
-        if not self._append(number, Segment(0, "", "", tuple(entries), files)):
+        if not self._append(number, LedgerSegment(0, "", "", tuple(entries), files)):
             raise self._taken_over()
         self._place = replace(
             self._place,

@@ -16,8 +16,9 @@ from tests.contracts.import_graph import PACKAGES, ROOT, import_graph
 LONGEST, MEDIAN = 370, 105
 """Lines per file, at most and in the middle; an `__init__` of up to 3 lines does not count."""
 
-MOST_LINES = {"flows": 17_337 + 600}
-"""As it was tidied, and what engines side by side on one machine take."""
+MOST_LINES = {"flows": 17_337 + 600 + 170}
+"""As it was tidied, and what takes engines side by side on one machine; and a campaign's bucket, of
+which flows has the config, a doctor's check and the places where a run waits for it."""
 
 MOST_FILES = {"flows": 140}
 MOST_UNTYPED = 40

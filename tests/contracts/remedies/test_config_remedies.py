@@ -73,6 +73,12 @@ def changed(config: Changes, changes: Changes) -> Changes:
 SOFT = [name for name, traits in TRAITS.items() if traits.soft_labels]
 RETRY = {"gate.otherwise": "retry", "gate.retry": {"changes": [{"training.beta": "2x"}]}}
 CASES = [
+    # ── storage ──────────────────────────────────────────────────────────────────────────────────
+    Case({"storage.url": "/bucket"}, {"gs://, az://, file://": {"storage.url": "file:///bucket"}}),
+    Case(
+        {"storage.url": "s3://key:secret@bucket"},
+        {"credentials come from the store's own chain": {"storage.url": "file:///bucket"}},
+    ),
     # ── one source for each thing ────────────────────────────────────────────────────────────────
     Case(
         {"prompts.gate_share": 0.9},

@@ -12,7 +12,7 @@ from dpo_core.campaign.prunes import prune, pruned
 from dpo_core.storage.objects import check_url
 from dpo_core.storage.rules import (
     Lease,
-    Segment,
+    LedgerSegment,
     counted,
     encode,
     join,
@@ -38,7 +38,7 @@ ENTRIES = st.builds(
 )
 LEDGERS = st.lists(ENTRIES, max_size=6)
 SEGMENTS = st.builds(
-    Segment,
+    LedgerSegment,
     epoch=st.integers(1, 99),
     nonce=NAMES,
     host=NAMES,
@@ -51,7 +51,7 @@ LEASES = st.builds(
 
 
 @given(SEGMENTS, LEASES)
-def test_what_is_written_is_read(segment: Segment, lease: Lease) -> None:
+def test_what_is_written_is_read(segment: LedgerSegment, lease: Lease) -> None:
     assert read_segment(encode(segment), "key") == segment
     assert read_lease(encode(lease), "key") == lease
 
@@ -79,19 +79,19 @@ class Machines:
 
     def take_over(self) -> None:
         epoch, number = max(self.known, default=0) + 1, max(self.bucket, default=0) + 1
-        assert self._create(number, Segment(epoch, f"{epoch}", "host")) == "mine"
+        assert self._create(number, LedgerSegment(epoch, f"{epoch}", "host")) == "mine"
         self.known[epoch] = number
 
     def append(self, epoch: int) -> None:
         number = self.known[epoch] + 1
         step = Entry(0, f"{epoch}.{number}", "f")
-        if self._create(number, Segment(epoch, f"{epoch}", "host", (step,))) == "theirs":
+        if self._create(number, LedgerSegment(epoch, f"{epoch}", "host", (step,))) == "theirs":
             self.stopped.add(epoch)
         else:
             self.known[epoch] = number
             self.told.append(step.step)
 
-    def _create(self, number: int, segment: Segment) -> str:
+    def _create(self, number: int, segment: LedgerSegment) -> str:
         content = encode(segment)
         while True:
             happens = self._draw(["carried out", "answer lost", "not carried out"])
@@ -123,7 +123,7 @@ def test_of_machines_in_any_order_one_goes_on_and_the_others_find_out(data: st.D
 
 @given(SEGMENTS, SEGMENTS)
 def test_segment_of_an_earlier_holder_after_a_later_one_does_not_count(
-    first: Segment, late: Segment
+    first: LedgerSegment, late: LedgerSegment
 ) -> None:
     late = replace(late, epoch=first.epoch - 1)
     assert counted([first, late, first]) == [first, first]
