@@ -14,6 +14,7 @@ from rich.console import Console
 from dpo_core.atomic import is_unfinished, write_text
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.lock import locked
+from dpo_core.campaign.remote import read_place
 from dpo_core.campaign.waiting import read_waiting
 from dpo_core.children import Child
 from dpo_core.errors import BadInput, RatchetError, WaitingForPeople
@@ -21,6 +22,7 @@ from dpo_core.processor import available_threads
 from dpo_core.server_keys import CLIENT_VARIABLE, campaign_key_path, provide_key, with_key
 from dpo_core.storage.bucket import Bucket
 from dpo_core.storage.objects import open_objects
+from dpo_core.storage.restore import check_same_place
 from dpo_core.storage.uploads import Uploads, read_stored_config, stored
 from dpo_core.text import counted
 from flows.config.campaign import CampaignConfig
@@ -104,6 +106,7 @@ def open_campaign(
     check_trackers(config.track)
     check_folder(layout)
     check_before_run(config, root, with_prefect=with_prefect)
+    check_bucket(layout, config)
     with (
         locked(layout.lock),
         CampaignProgress(console, config.rounds) as progress,
@@ -126,6 +129,11 @@ def _stored(
     """Hold the campaign's bucket; None where it has none."""
     url = config.storage.url
     if url is None:
+        if (place := read_place(layout)) is not None:
+            progress.notice(
+                f"storage.url is not set: what is done now stays in {layout.root}, and whoever "
+                f"goes on from {place.url} knows nothing of it"
+            )
         yield None
         return
 
@@ -136,7 +144,6 @@ def _stored(
         os._exit(error.exit_code)
 
     progress.starting("storage")
-    check_same_campaign(url, config.name, new=not layout.config.exists())
     bucket = Bucket(open_objects(url, make=True), url, say=progress.notice)
     with stored(layout, bucket, config.storage.lease_s, end) as uploads:
         yield uploads
@@ -146,14 +153,19 @@ def _stored(
         progress.note(f"storage: all of it is in {url}, {waited:.1f} s after the run")
 
 
-def check_same_campaign(url: str, name: str, *, new: bool) -> None:
-    """Raise BadInput where the bucket does not answer, or holds another campaign than the `new`
-    one that is to go on in an empty folder."""
+def check_bucket(layout: Layout, config: CampaignConfig) -> None:
+    """Raise BadInput for a bucket that does not answer, or that is another campaign's. Writes
+    nothing."""
+    url, place = config.storage.url, read_place(layout)
+    if url is None:
+        return
+    if place is not None:
+        check_same_place(layout, place, url)
     text = read_stored_config(url)
-    found = yaml.safe_load(text).get("name") if text is not None else name
-    if new and found != name:
+    found = yaml.safe_load(text).get("name") if text is not None else config.name
+    if not layout.config.exists() and found != config.name:
         raise BadInput(
-            f"storage.url {url} holds the campaign {found}, not {name}",
+            f"storage.url {url} holds the campaign {found}, not {config.name}",
             "Give each campaign a folder of its own: --set storage.url=URL",
         )
 

@@ -80,6 +80,11 @@ def is_elsewhere(folder: Path, name: str) -> bool:
     return _layout(folder).storage.exists()
 
 
+def is_somewhere(folder: Path, name: str) -> bool:
+    """Whether an output of the step in `folder` can be read."""
+    return (folder / name).exists() or is_elsewhere(folder, name)
+
+
 def bring(path: Path) -> None:
     """Fetch what is missing of an output of a step, or of a folder of outputs.
 

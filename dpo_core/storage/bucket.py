@@ -5,6 +5,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -36,6 +37,7 @@ T = TypeVar("T")
 
 PATIENCE_S = 600.0
 """How long a store may not answer before a run stops."""
+_READ_AT_ONCE = 16
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.05, 5.0
 
 
@@ -61,20 +63,18 @@ class Bucket:
         self.url = url
         self._objects = objects
         self._patience_s = patience_s
-        self._say = say
+        self.say = say
 
     # Segments
 
-    def history(self, after: LedgerHistory = LedgerHistory()) -> LedgerHistory:
-        """What the bucket says, given what it said before."""
-        known = list(after.segments)
-        last = after.number
-        for number in numbers(self._try(lambda: self._objects.names(SEGMENTS))):
-            if number > after.number:
-                key = segment_key(number)
-                known.append(read_segment(self._read(key), key))
-                last = number
-        return LedgerHistory(counted(known), last)
+    def history(self) -> LedgerHistory:
+        """What the bucket says."""
+        there = numbers(self._try(lambda: self._objects.names(SEGMENTS)))
+        keys = [segment_key(number) for number in there]
+        with ThreadPoolExecutor(_READ_AT_ONCE) as pool:
+            contents = pool.map(self._read, keys)
+            segments = [read_segment(*each) for each in zip(contents, keys, strict=True)]
+        return LedgerHistory(counted(segments), there[-1] if there else 0)
 
     def read_file(self, name: str) -> str | None:
         """The text of a file that grows, as the last segment has it; None for none."""
@@ -114,7 +114,7 @@ class Bucket:
                 break
             if not told and now is not None:
                 told = True
-                self._say(
+                self.say(
                     f"{now.host} ran this campaign and did not end well; looking for up to "
                     f"{lease_s:g} s whether it still does"
                 )
@@ -222,6 +222,6 @@ class Bucket:
                     raise
                 if delay >= _LONGEST_DELAY_S and not told:
                     told = True
-                    self._say(f"storage: {error.message}; trying again")
+                    self.say(f"storage: {error.message}; trying again")
                 time.sleep(delay)
                 delay = min(2 * delay, _LONGEST_DELAY_S)

@@ -33,11 +33,7 @@ def restore(layout: Layout, bucket: Bucket, history: LedgerHistory) -> StoragePl
     have parted: both went on since they were last the same.
     """
     place = read_place(layout) or StoragePlace(bucket.url)
-    if place.url != bucket.url:
-        raise BadInput(
-            f"{layout.root} is stored in {place.url}, not in {bucket.url}",
-            f"Set it back (--set storage.url={place.url}), or run in an empty folder.",
-        )
+    check_same_place(layout, place, bucket.url)
     local, stored = Ledger(layout.ledger).read(), stored_entries(history)
     files = _choose(layout, place, history)
     joined = join(local, stored)
@@ -62,6 +58,15 @@ def restore(layout: Layout, bucket: Bucket, history: LedgerHistory) -> StoragePl
     )
     write_place(layout, place)
     return place
+
+
+def check_same_place(layout: Layout, place: StoragePlace, url: str) -> None:
+    """Raise BadInput for another bucket than the one that the folder's missing files are in."""
+    if place.url != url:
+        raise BadInput(
+            f"{layout.root} is stored in {place.url}, not in {url}",
+            f"Set it back (--set storage.url={place.url}), or run in an empty folder.",
+        )
 
 
 def _order(name: str) -> tuple[bool, str]:

@@ -74,15 +74,26 @@ class Uploads:
             self._changed.notify_all()
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Return once all that is written now is in the bucket; False where `timeout_s` is not
-        enough. Raises TakenOver or StorageFailed."""
+        """Return once all that is written now is in the bucket and nobody has taken it over; False
+        where `timeout_s` is not enough. Raises TakenOver or StorageFailed."""
         self.check()
         with self._changed:
             asked = self._asked
             self._changed.wait_for(lambda: self._error or self._done >= asked, timeout_s)
             if self._error is not None:
                 raise self._error
-            return self._done >= asked
+            if self._done < asked:
+                return False
+        self._confirm()
+        return True
+
+    def _confirm(self) -> None:
+        """Raise TakenOver where another machine has the campaign by now."""
+        lease = self._bucket.newest_lease()
+        if lease is not None and lease.epoch > self._lease.epoch:
+            error = taken_over(self._bucket.url, lease, self._lease)
+            self._fail(error)
+            raise error
 
     @property
     def lag(self) -> int:
@@ -90,11 +101,13 @@ class Uploads:
         return len(Ledger(self._layout.ledger).read()) - self._place.entries
 
     def wait_for_steps(self) -> None:
-        """As `wait`, for finished steps alone, and at once where the bucket has them."""
+        """As `wait`, for finished steps alone: what grows within a step is not uploaded."""
         if self.lag:
             self.wait()
         elif self._error is not None:
             raise self._error
+        else:
+            self._confirm()
 
     def __enter__(self) -> "Uploads":
         for thread in self._threads:
@@ -108,9 +121,10 @@ class Uploads:
         try:
             if self._error is None:
                 self.wait(_PATIENCE_INTERRUPTED_S if interrupted else None)
-        except RatchetError:
+        except RatchetError as error:
             if kind is None:
                 raise
+            self._bucket.say(f"not all of the campaign is in its storage: {error.message}")
         finally:
             self._over.set()
             with self._changed:

@@ -2,13 +2,21 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from small_campaign import RUN, Campaign
 
+from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Ledger
 from dpo_core.hashing import file_sha256
+from dpo_core.storage.bucket import Bucket
+from dpo_core.storage.objects import open_objects
+from dpo_core.storage.uploads import stored as stored_in
+from tests.until import until
 
 SETTINGS = ("--set", "storage.lease_s=1")
 
@@ -139,6 +147,39 @@ def test_what_cannot_be_is_refused(stored: tuple[Campaign, str], tmp_path: Path)
     assert "cannot be a folder" in refused("--set", f"storage.url=file://{tmp_path}/file")
     gone = campaign.ratchet("status", "file:///no/such/bucket")
     assert gone.returncode == 2 and "there is no campaign in" in gone.stderr
+
+
+def test_run_that_slept_ends_by_itself_once_another_has_taken_over(
+    finished: Campaign, tmp_path: Path
+) -> None:
+    """In the middle of a step, which might take hours more."""
+    campaign = finished.copied(tmp_path / "slept")
+    url = f"file://{tmp_path}/bucket"
+    settings = ("--set", f"storage.url={url}", *SETTINGS)
+    changed = ("--set", "sft.steps=100000", "--set", "rounds=3")
+    command = [sys.executable, "-m", "flows.cli", *RUN, *settings, *changed]
+    slept = subprocess.Popen(
+        command,
+        cwd=campaign.folder,
+        env=campaign.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        until(lambda: [*campaign.layout.root.glob("rounds/00/.base-*.partial")])
+        slept.send_signal(signal.SIGSTOP)
+        bucket = Bucket(open_objects(url), url)
+        other = Layout(tmp_path / "other")
+        other.root.mkdir()
+        with stored_in(other, bucket, 1.0):
+            slept.send_signal(signal.SIGCONT)
+            _, said = slept.communicate(timeout=60)
+        assert slept.returncode == 1
+        assert f"the campaign in {url} was taken over by" in said
+    finally:
+        slept.kill()
+        slept.wait()
 
 
 def _same(status: str) -> object:

@@ -14,6 +14,7 @@ from stand_in import LEASE_S, Campaign, Wrapped, hashes, run
 
 from dpo_core.campaign.artifacts import Artifact
 from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.remote import read_place
 from dpo_core.errors import ArtifactCorrupted, StorageFailed
 from dpo_core.storage.bucket import Bucket
 from dpo_core.storage.objects import Objects, open_objects
@@ -83,7 +84,7 @@ def test_nothing_is_lost_and_nobody_has_taken_over(seed: int, why: str, tmp_path
         return made[-1]
 
     url = f"file://{tmp_path}/bucket"
-    run(tmp_path / "a", url, failing)
+    run(tmp_path / "a", url, failing, patience_s=300)
     assert made[0].failed > 10
     again = run(tmp_path / "b", url)
     assert again.made == []
@@ -131,6 +132,32 @@ def test_slow_uploads_are_never_in_the_way_of_steps(tmp_path: Path) -> None:
         True,
     ]
     assert run(tmp_path / "b", url).made == []
+
+
+def test_before_people_and_paid_endpoints_finished_steps_alone_are_waited_for(
+    tmp_path: Path,
+) -> None:
+    url, root = f"file://{tmp_path}/bucket", tmp_path / "a"
+    root.mkdir()
+    gated = Gated(open_objects(url, make=True))
+    with stored(Layout(root), Bucket(gated, url), LEASE_S) as uploads:
+        Campaign(root, uploads).run()
+        waiting = threading.Thread(target=uploads.wait_for_steps)
+        waiting.start()
+        assert gated.waiting.wait(60)
+        waiting.join(0.1)
+        assert waiting.is_alive()
+        place = read_place(Layout(root))
+        assert place is not None and "but for the last 15 lines" in place.sentence(15)
+        gated.may_go.set()
+        waiting.join(60)
+        assert not waiting.is_alive() and uploads.lag == 0
+        gated.may_go.clear()  # a reply that was just paid for does not hold up the next question
+        Layout(root).judge_spending.write_text("more\n")
+        uploads.wait_for_steps()
+        gated.may_go.set()
+    place = read_place(Layout(root))
+    assert place is not None and place.sentence(place.entries) == f"Stored in {url}."
 
 
 @pytest.mark.parametrize("lasting", [True, False])
