@@ -20,6 +20,8 @@ RatchetError            exit code 1
 ├── WaitingForPeople    exit code 75: labels from people are missing; nothing is wrong
 ├── AuditFailed         the preferences of a round must not be trained on
 ├── InvariantViolated   a correctness check of the round failed
+├── StorageFailed       the object store of a campaign does not answer, or refuses
+├── TakenOver           another machine went on with this campaign
 ├── LabelServerFailed   Argilla did not start, or did not answer
 └── ServerFailed        the Prefect server did not start
 """
@@ -120,6 +122,18 @@ class AuditFailed(RatchetError):
 
 
 class InvariantViolated(RatchetError):
+    pass
+
+
+class StorageFailed(RatchetError):
+    """lasting: another attempt would fail the same way."""
+
+    def __init__(self, message: str, remedy: str = "", *, lasting: bool = False) -> None:
+        super().__init__(message, remedy)
+        self.lasting = lasting
+
+
+class TakenOver(RatchetError):
     pass
 
 

@@ -19,6 +19,7 @@ from flows.commands.options import (
     Campaign,
     CampaignDir,
     Config,
+    StoredCampaign,
     check_hosts,
     interruptible,
 )
@@ -92,7 +93,7 @@ app.command()(status)
 
 @app.command()
 def report(
-    campaign: Campaign,
+    campaign: StoredCampaign,
     output: Annotated[
         Path | None, typer.Option(help="File to write; default: report.html in the campaign.")
     ] = None,

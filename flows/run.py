@@ -1,6 +1,7 @@
 """`ratchet run`: open, run and resume a campaign."""
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,11 +14,16 @@ from rich.console import Console
 from dpo_core.atomic import is_unfinished, write_text
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.lock import locked
+from dpo_core.campaign.remote import read_place
 from dpo_core.campaign.waiting import read_waiting
 from dpo_core.children import Child
-from dpo_core.errors import BadInput, WaitingForPeople
+from dpo_core.errors import BadInput, RatchetError, WaitingForPeople
 from dpo_core.processor import available_threads
 from dpo_core.server_keys import CLIENT_VARIABLE, campaign_key_path, provide_key, with_key
+from dpo_core.storage.bucket import Bucket
+from dpo_core.storage.objects import open_objects
+from dpo_core.storage.restore import check_same_place
+from dpo_core.storage.uploads import Uploads, read_stored_config, stored
 from dpo_core.text import counted
 from flows.config.campaign import CampaignConfig
 from flows.config.paths import check_functions
@@ -62,16 +68,19 @@ def run_campaign(
     with open_campaign(config, root, console, hint, with_prefect=with_prefect) as (
         config,
         progress,
+        uploads,
     ):
         while True:
             before = read_waiting(Layout(root))
             try:
-                with Session.open(root, config, progress) as session:
+                with Session.open(root, config, progress, uploads) as session:
                     if recompute:
                         session.store.recompute()
                     _run(session, with_prefect=with_prefect)
                 return
             except WaitingForPeople as waiting:
+                if uploads is not None:
+                    uploads.wait()
                 notify_waiting(config, Layout(root), before, waiting.message, progress.notice)
                 if not wait:
                     raise
@@ -89,14 +98,20 @@ def open_campaign(
     hint: str = "",
     *,
     with_prefect: bool = False,
-) -> Iterator[tuple[CampaignConfig, CampaignProgress]]:
-    """Check and lock the campaign's folder; yields its resolved config and its progress."""
+) -> Iterator[tuple[CampaignConfig, CampaignProgress, Uploads | None]]:
+    """Check and lock the campaign's folder, and its bucket if it has one; yields its resolved
+    config, its progress, and the uploads to the bucket."""
     layout = Layout(root)
     check_functions(config)
     check_trackers(config.track)
     check_folder(layout)
     check_before_run(config, root, with_prefect=with_prefect)
-    with locked(layout.lock), CampaignProgress(console, config.rounds) as progress:
+    check_bucket(layout, config)
+    with (
+        locked(layout.lock),
+        CampaignProgress(console, config.rounds) as progress,
+        _stored(layout, config, progress) as uploads,
+    ):
         config, changes = adopt_config(layout, config)
         rounds = counted(config.rounds, "round")
         progress.note(f"campaign {config.name} in {root}, {rounds}{hint}")
@@ -104,7 +119,55 @@ def open_campaign(
             progress.note("config changed; what depends on it runs again: " + "; ".join(changes))
         if warning := shared_judge_warning(config):
             progress.note(warning)
-        yield config, progress
+        yield config, progress, uploads
+
+
+@contextmanager
+def _stored(
+    layout: Layout, config: CampaignConfig, progress: CampaignProgress
+) -> Iterator[Uploads | None]:
+    """Hold the campaign's bucket; None where it has none."""
+    url = config.storage.url
+    if url is None:
+        if (place := read_place(layout)) is not None:
+            progress.notice(
+                f"storage.url is not set: what is done now stays in {layout.root}, and whoever "
+                f"goes on from {place.url} knows nothing of it"
+            )
+        yield None
+        return
+
+    def end(error: RatchetError) -> None:
+        """End at once: a step may take hours more. Child processes end by themselves."""
+        progress.stop()
+        print(error.shown(), file=sys.stderr, flush=True)
+        os._exit(error.exit_code)
+
+    progress.starting("storage")
+    bucket = Bucket(open_objects(url, make=True), url, say=progress.notice)
+    with stored(layout, bucket, config.storage.lease_s, end) as uploads:
+        yield uploads
+        began = time.monotonic()
+        uploads.wait()
+        waited = time.monotonic() - began
+        progress.note(f"storage: all of it is in {url}, {waited:.1f} s after the run")
+
+
+def check_bucket(layout: Layout, config: CampaignConfig) -> None:
+    """Raise BadInput for a bucket that does not answer, or that is another campaign's. Writes
+    nothing."""
+    url, place = config.storage.url, read_place(layout)
+    if url is None:
+        return
+    if place is not None:
+        check_same_place(layout, place, url)
+    text = read_stored_config(url)
+    found = yaml.safe_load(text).get("name") if text is not None else config.name
+    if not layout.config.exists() and found != config.name:
+        raise BadInput(
+            f"storage.url {url} holds the campaign {found}, not {config.name}",
+            "Give each campaign a folder of its own: --set storage.url=URL",
+        )
 
 
 def _run(session: Session, *, with_prefect: bool) -> None:

@@ -14,6 +14,7 @@ from dpo_core.campaign.store import Recipe, StepRunner, Store
 from dpo_core.hashing import derive_seed, policy_id
 from dpo_core.jobs import ChildJob, Result
 from dpo_core.seen_files import persistent_sha256
+from dpo_core.storage.uploads import Uploads
 from flows.compute.judge_models import JudgeModels
 from flows.compute.metering import CostMeter
 from flows.compute.processes import Processes
@@ -44,23 +45,35 @@ class Session:
     tracking: Tracking
     file_hashes: Callable[[Path], str]
     meter: CostMeter
+    uploads: Uploads | None = None
 
     @classmethod
-    def open(cls, root: Path, config: CampaignConfig, progress: CampaignProgress) -> Self:
-        """`config` must have its `threads` resolved."""
+    def open(
+        cls,
+        root: Path,
+        config: CampaignConfig,
+        progress: CampaignProgress,
+        uploads: Uploads | None = None,
+    ) -> Self:
+        """`config` must have its `threads` resolved. uploads: to the campaign's bucket."""
         assert isinstance(config.threads, int), "threads are resolved when a campaign is opened"
         layout, store = Layout(root), Store(root, config.threads)
         meter = CostMeter(layout.judge_spending, own_entries(layout, store.entries))
+        processes = Processes(layout, config, meter, progress)
+        if uploads is not None:
+            judges = processes.judges
+            judges.models = replace(judges.models, before_paying=uploads.wait_for_steps)
         return cls(
             config=config,
             layout=layout,
             store=store,
             steps=store,
-            processes=Processes(layout, config, meter, progress),
+            processes=processes,
             progress=progress,
             tracking=Tracking(layout, config.track, progress.notice),
             file_hashes=persistent_sha256(layout.file_hashes),
             meter=meter,
+            uploads=uploads,
         )
 
     def with_config(self, config: CampaignConfig) -> Self:
@@ -96,6 +109,8 @@ class Session:
 
         `make` reads nothing of the campaign but its inputs.
         """
+        if self.uploads is not None:
+            self.uploads.check()
         self.progress.step_started(number, name)
         given = Inputs(name, self.resolve_gone(number, name, inputs or {}))
         recipe = Recipe(number, name, config, given.hashes, functions or {})
@@ -141,6 +156,11 @@ class Session:
     def train(self, job: ChildJob[Result]) -> Result:
         """Let the training process carry out one job, and wait for it."""
         return self.processes.train(self.config.sampling, job)
+
+    def wait_for_uploads(self) -> None:
+        """Return once all finished steps are in the campaign's bucket, if it has one."""
+        if self.uploads is not None:
+            self.uploads.wait_for_steps()
 
     def __enter__(self) -> Self:
         return self

@@ -15,6 +15,7 @@ from dpo_core.campaign.ledger import Entry, Ledger
 from dpo_core.campaign.lock import holder
 from dpo_core.campaign.metric_fields import finite
 from dpo_core.campaign.prices import PricesConfig
+from dpo_core.campaign.remote import read_place
 from dpo_core.campaign.retractions import RETRACT, Retraction, standing
 from dpo_core.campaign.rollbacks import Rollback, rolled_back
 from dpo_core.campaign.round_metrics import RoundMetrics
@@ -68,6 +69,7 @@ class CampaignSummary:
     details: what only the report shows.
     samples_left_out: number of held-out prompts beyond what fits a page.
     gate_looks: number of policies that the gate decided on, with the same prompts.
+    stored: where else the campaign is, and how far.
     """
 
     name: str
@@ -88,6 +90,7 @@ class CampaignSummary:
     details: Details = field(default_factory=Details)
     samples_left_out: int = 0
     gate_looks: int = 0
+    stored: str = ""
 
     def row(self, number: int) -> RoundMetrics | None:
         """Metrics of a finished round; None if it has not finished."""
@@ -134,6 +137,7 @@ def read_summary(root: Path, *, samples: bool = True) -> CampaignSummary:
         details=read_details(layout, planned) if samples else Details(),
         samples_left_out=left_out,
         gate_looks=count_gate_looks(entries),
+        stored=place.sentence(len(entries)) if (place := read_place(layout)) else "",
     )
 
 

@@ -44,6 +44,7 @@ def render_table(summary: CampaignSummary, *, whole: bool = True) -> "Renderable
     top += [Text(f"{question} {answer}") for question, answer in at_a_glance(summary)]
     top += [Text(decision) for decision in gate_decisions(summary)]
     top += [Text(f"! {caution}", style="yellow") for caution in _cautions(summary)]
+    top += [_unwrapped(visible(summary.stored), "dim")] if summary.stored else []
     every = sections(summary)
     columns = every if whole else first_screen(summary)
     left = len(every) - len(columns)

@@ -92,7 +92,7 @@ def _played(
 
 def _peer(config: CampaignConfig, root: Path, console: Console) -> dict[str, Any]:
     with (
-        open_campaign(config, root, console) as (config, progress),
-        Session.open(root, config, progress) as session,
+        open_campaign(config, root, console) as (config, progress, uploads),
+        Session.open(root, config, progress, uploads) as session,
     ):
         return play_peer(session)

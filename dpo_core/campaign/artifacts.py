@@ -9,6 +9,7 @@ from dpo_core.campaign.current import valid_steps
 from dpo_core.campaign.inputs import Input
 from dpo_core.campaign.layout import MANIFEST, Layout
 from dpo_core.campaign.ledger import Entry
+from dpo_core.campaign.remote import bring, is_elsewhere
 from dpo_core.errors import ArtifactCorrupted
 from dpo_core.sealed import BrokenSeal, read_sealed
 from dpo_core.seen_files import cached_sha256
@@ -50,9 +51,12 @@ class Artifact:
     def path(self, name: str) -> Path:
         """Where an output is, or a folder of outputs, or what may be there.
 
-        Raises ArtifactCorrupted for a file that is not what the ledger recorded.
+        An output that is only in the campaign's bucket is fetched. Raises ArtifactCorrupted for a
+        file that is not what the ledger recorded.
         """
         path = self.folder / name
+        if name in self.entry.outputs:
+            bring(path)
         outputs = self.entry.outputs if self.made_again is None else self.made_again
         if name in outputs and path.exists():
             check_output(self.folder, name, outputs[name])
@@ -68,7 +72,8 @@ class Artifact:
 
     def input(self, name: str) -> Input:
         """One output file, for a step that depends on it."""
-        return Input(self.hash(name), self.path(name))
+        here = not is_elsewhere(self.folder, name)  # what is not is fetched when it is read
+        return Input(self.hash(name), self.path(name) if here else self.folder / name)
 
 
 def current_artifact(layout: Layout, number: int, step: str) -> Artifact | None:
@@ -89,6 +94,7 @@ def verify_outputs(folder: Path, beginning: str) -> None:
     if (folder / MANIFEST).exists():
         for name, expected in read_manifest(folder).outputs.items():
             if name.startswith(beginning):
+                bring(folder / name)
                 check_output(folder, name, expected)
 
 
@@ -109,7 +115,7 @@ def read_manifest(folder: Path) -> Entry:
 def check_outputs(folder: Path, entry: Entry, pruned: tuple[str, ...] = ()) -> None:
     """Raise ArtifactCorrupted for a changed output; `pruned`: beginnings of what may be gone."""
     for name, expected in entry.outputs.items():
-        if not name.startswith(pruned):
+        if not name.startswith(pruned) and not is_elsewhere(folder, name):
             check_output(folder, name, expected)
 
 

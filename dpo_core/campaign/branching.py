@@ -21,6 +21,7 @@ from dpo_core.campaign.current import CampaignState, read_current, write_current
 from dpo_core.campaign.layout import Layout, round_number
 from dpo_core.campaign.ledger import Entry, Ledger
 from dpo_core.campaign.prunes import pruned
+from dpo_core.campaign.remote import bring
 from dpo_core.errors import BadInput
 
 Link = Callable[[Path, Path], object]
@@ -132,6 +133,9 @@ def _share_step(
     if not folder.is_dir():  # an entry about the campaign, or a step that somebody moved away
         return
     target = branch.step(entry.round, entry.step, entry.fingerprint)
+    for name in entry.outputs:
+        if not name.startswith(pruned_folders):
+            bring(folder / name)
     for path in _files(folder):
         new = target / path.relative_to(folder)
         new.parent.mkdir(parents=True, exist_ok=True)

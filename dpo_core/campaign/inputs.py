@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dpo_core.campaign.remote import bring
 from dpo_core.errors import InputGone, InvariantViolated
 from dpo_core.hashing import file_sha256
 
@@ -58,6 +59,7 @@ class Inputs:
             return None
         if declared.gone:
             raise input_gone(self._step, declared.path)
+        bring(declared.path)
         return declared.path
 
     @property

@@ -18,6 +18,8 @@
   report.html
   tracking.json            which runs of trackers hold what; tracking/: files of their clients
   tensorboard/             the curves of each round's training, and the rounds, as events
+  storage.json             where else the campaign is, and how far that copy goes; what is missing
+                           here is read from there
   lock                     held by the process that runs the campaign
   workers.json             of a run on a cluster: which node does what now
   logs/                    what children and Prefect print
@@ -98,6 +100,10 @@ class Layout:
         return self.root / "workers.json"
 
     @property
+    def storage(self) -> Path:
+        return self.root / "storage.json"
+
+    @property
     def metrics(self) -> Path:
         return self.root / "metrics.parquet"
 
@@ -153,6 +159,13 @@ class Layout:
 
     def round_events(self, number: int) -> Path:
         return self.events(f"round-{round_name(number)}")
+
+    def growing(self) -> list[Path]:
+        """Files that change while the campaign runs and that a machine needs to go on with it."""
+        named = (self.current, self.branch, self.waiting, self.decisions, self.judge_spending)
+        globs = (*self.root.glob("campaign*.yaml"), *self.root.glob("labels/*.jsonl"))
+        candidates = (*globs, *named, self.tracking, self.judge_replies)
+        return sorted(path for path in candidates if path.is_file())
 
     def log(self, name: str) -> Path:
         return self.root / "logs" / f"{name}.log"

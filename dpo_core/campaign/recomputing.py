@@ -16,6 +16,7 @@ from dpo_core.campaign.artifacts import Artifact, StepResult, current_artifact
 from dpo_core.campaign.layout import joined_in
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.metric_columns import drop_volatile
+from dpo_core.campaign.remote import is_somewhere
 from dpo_core.campaign.store import Recipe, Store
 from dpo_core.errors import BadInput, InputGone, NotRemembered, PromptError
 from dpo_core.schemas import volatile_columns
@@ -222,7 +223,8 @@ class Recomputation:
 
     def _whole(self, recorded: Artifact, again: Artifact | None) -> Artifact:
         """What later steps read: the recorded step, or the new one where some of it was pruned."""
-        lost = not all((recorded.folder / name).exists() for name in recorded.entry.outputs)
+        outputs = recorded.entry.outputs
+        lost = not all(is_somewhere(recorded.folder, name) for name in outputs)
         if not lost or again is None:
             return recorded
         return replace(recorded, folder=again.folder, made_again=again.entry.outputs)

@@ -10,11 +10,11 @@ import typer
 from rich.console import Console
 
 from dpo_core.errors import BadInput
-from flows.commands.options import Campaign, interruptible
+from flows.commands.options import Campaign, StoredCampaign, interruptible
 
 
 def branch(
-    campaign: Campaign,
+    campaign: StoredCampaign,
     from_round: Annotated[
         int,
         typer.Option(
@@ -50,10 +50,17 @@ def branch(
     Shared rounds are neither copied nor run again: their files are hard links, so either campaign
     may be pruned or removed. See docs/branches.md.
     """
+    from dpo_core.storage.mirror import is_mirror
     from flows.config import read_stored
     from flows.operations.branch import branch_campaign, branch_message
 
     changes = overrides or []
+    if campaign_dir is None and is_mirror(campaign):
+        raise BadInput(
+            "a branch of a campaign that is given by its URL needs a folder",
+            "Name a new one with --campaign-dir.",
+        )
+    copy = copy or is_mirror(campaign)  # it may be on another disk, and is no folder to share with
     link = shutil.copyfile if copy else os.link
     branched, origin = branch_campaign(campaign, from_round, changes, campaign_dir, name, link)
     for line in branch_message(campaign, branched, origin, read_stored(branched).rounds):

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.options import Campaign
+from flows.commands.options import StoredCampaign
 
 
 class ImportFormat(StrEnum):
@@ -82,7 +82,7 @@ def import_(
 
 
 def export(
-    campaign: Campaign,
+    campaign: StoredCampaign,
     out: Annotated[Path, typer.Argument(help="New folder to write.", metavar="OUT_DIR")],
     rounds: Annotated[
         str | None,
@@ -131,7 +131,7 @@ def export(
 
 
 def publish(
-    campaign: Campaign,
+    campaign: StoredCampaign,
     to: Annotated[
         str,
         typer.Option(

@@ -10,11 +10,18 @@ from rich.console import Console
 
 from dpo_core.errors import BadInput
 from dpo_core.text import counted, printed_json
-from flows.commands.options import EXIT_INTERRUPTED, Campaign, CampaignDir, Overrides, interruptible
+from flows.commands.options import (
+    EXIT_INTERRUPTED,
+    CampaignDir,
+    Overrides,
+    StoredCampaign,
+    find_campaign,
+    interruptible,
+)
 
 
 def status(
-    campaign: Campaign,
+    campaign: StoredCampaign,
     json: Annotated[
         bool, typer.Option("--json", help="Print the numbers as JSON: docs/status-json.md.")
     ] = False,
@@ -56,7 +63,12 @@ def status(
 
 def compare(
     campaigns: Annotated[
-        list[Path], typer.Argument(help="Folders of two or more campaigns.", metavar="A B [C…]")
+        list[Path],
+        typer.Argument(
+            help="Folders of two or more campaigns, or their storage.url.",
+            metavar="A B [C…]",
+            parser=find_campaign,
+        ),
     ],
     html: Annotated[
         Path | None,

@@ -15,7 +15,23 @@ import typer
 
 from dpo_core.errors import BadInput
 
+
+def find_campaign(text: str) -> Path:
+    """The folder of a campaign; of one that is given by its storage.url, a folder that shows it."""
+    if "://" not in text:
+        return Path(text)
+    from dpo_core.storage.mirror import mirror
+
+    return mirror(text)
+
+
 Campaign = Annotated[Path, typer.Argument(help="Folder of the campaign.", metavar="CAMPAIGN")]
+StoredCampaign = Annotated[
+    Path,
+    typer.Argument(
+        help="Folder of the campaign, or its storage.url.", metavar="CAMPAIGN", parser=find_campaign
+    ),
+]
 CampaignDir = Annotated[
     Path | None, typer.Option(help="Folder of the campaign; default: campaigns/<name>.")
 ]

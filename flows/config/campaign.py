@@ -13,6 +13,7 @@ from flows.config.compute import ComputeConfig
 from flows.config.defaults import DEFAULTS, FIRST
 from flows.config.evaluation import HeldOutConfig
 from flows.config.schedule import NotifyConfig, RetriesConfig, ScheduleConfig, Track
+from flows.config.storage import StorageConfig
 from flows.config.training import DataConfig, KeepLast, TrainingSection
 from generation.config import PromptsConfig, SamplingConfig
 from labeling.config import (
@@ -67,6 +68,7 @@ class CampaignConfig(Section):
     data: DataConfig = DataConfig()
     training: TrainingSection = TrainingSection()
     compute: ComputeConfig = ComputeConfig()
+    storage: StorageConfig = StorageConfig()
     evaluation: HeldOutConfig = HeldOutConfig()
     gate: GateConfig = GateConfig()
     stop: StopConfig = StopConfig()

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import yaml
 from dpo_core.campaign.branching import read_origin
 from dpo_core.campaign.layout import Layout, default_root
 from dpo_core.errors import BadInput, ConfigError
+from dpo_core.storage.objects import check_url
+from dpo_core.storage.uploads import read_stored_config
 from flows.config.attempts import check_retries
 from flows.config.campaign import CampaignConfig
 from flows.config.checks import check_loss
@@ -49,8 +52,7 @@ def read_defaults_version(layout: Layout) -> int:
     """The campaign's version of the defaults; the current one if there is no campaign yet."""
     if not os.path.isfile(layout.config):  # False as well for a name that no file can have
         return DEFAULTS
-    version = _read(layout)[1].get("defaults", FIRST)
-    return version if type(version) is int else FIRST
+    return _version_in(_read(layout)[1])
 
 
 def _read(layout: Layout) -> tuple[str, RawConfig]:
@@ -100,8 +102,26 @@ def load_config(
     raw = RawConfig(values)
     for override in overrides:
         _apply(raw, override)
-    version = read_defaults_version(_find_folder(path, raw, folder))
+    version = _defaults_version(_find_folder(path, raw, folder), raw)
     return _check(raw.fill_defaults(version), str(path))
+
+
+def _defaults_version(layout: Layout, raw: RawConfig) -> int:
+    """That of the campaign: of its folder, or else of its bucket."""
+    url = raw.get("storage.url")
+    if isinstance(url, str) and not os.path.isfile(layout.config):
+        with suppress(ValueError):  # what is wrong with it is told where the config is checked
+            check_url(url)
+            stored = read_stored_config(url)
+            values = parse_yaml(stored, url) if stored is not None else None
+            if isinstance(values, dict):
+                return _version_in(RawConfig(values))
+    return read_defaults_version(layout)
+
+
+def _version_in(raw: RawConfig) -> int:
+    version = raw.get("defaults", FIRST)
+    return version if type(version) is int else FIRST
 
 
 def _find_folder(config: Path, raw: RawConfig, folder: Path | None) -> Layout:

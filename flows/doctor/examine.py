@@ -28,6 +28,7 @@ from flows.doctor.machine import (
 from flows.doctor.memory import Device, MemoryEstimate, check_memory, estimate, size_of
 from flows.doctor.prompts import PromptRoom, check_draws, check_rejected
 from flows.doctor.servers import check_argilla, check_ports, check_prefect
+from flows.doctor.storage import check_storage
 from generation.probe_jobs import Machine, ProbeMachine, ProbePolicy, ProbeTokens
 from generation.prompts import read_pool
 
@@ -85,6 +86,7 @@ def _examine_config(
     findings.append(check_same_judge(config))
     findings += check_cluster(config)
     findings += check_suites(config)
+    findings.append(check_storage(config))
     pool = _pool(config, findings)
     chat = pool is not None and pool.chat
     findings += check_rejected(config, Layout(root), chat=chat, fetch=False)

@@ -50,15 +50,21 @@ def branch_campaign(
     earlier = stretches(read_origin(parent), before.model_dump(mode="json"), number)
     _, raw = read_stored_text(parent)
     raw.values["name"] = name or f"{before.name}-from-{number}"
+    raw.values.pop("storage", None)  # a bucket is of one campaign
     config = pin_evaluation_judge(
         before, override_config(raw, overrides, f"{parent.config} with its changes")
     )
+    if config.storage.url is not None and config.storage.url == before.storage.url:
+        raise ConfigError(
+            f"storage.url {config.storage.url} is that of {before.name}",
+            "Name another folder of the bucket: --set storage.url=URL",
+        )
     check_rejected_rounds(config, number + 1)
     _check_shared(validate_recorded(earlier[-1].config, str(parent.branch)), config)
     target = Layout(folder or root.absolute().parent / config.name)
     check_free(target.root)
     _check_weights(parent, number, rejected_rounds(config))
-    old, new = (c.model_dump(mode="json", exclude={"name"}) for c in (before, config))
+    old, new = (c.model_dump(mode="json", exclude={"name", "storage"}) for c in (before, config))
     origin = Origin(
         campaign=str(parent.root.absolute()),
         name=before.name,

@@ -11,6 +11,7 @@ from dpo_core.campaign.artifacts import current_artifact
 from dpo_core.campaign.current import read_current, valid_steps
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry, Ledger
+from dpo_core.campaign.remote import bring, read_place
 from dpo_core.errors import ArtifactCorrupted, BadInput, RatchetError
 from dpo_core.hashing import file_sha256
 from dpo_core.training.results import TrainingFacts
@@ -55,6 +56,12 @@ def prepare(
         raise BadInput(
             f"the gate rejected the policy of round {number}: {row.decision}",
             "Name another round with --round, or add --even-if-refused.",
+        )
+    place = read_place(layout)
+    if place is not None and place.lag(len(Ledger(layout.ledger).read())):
+        raise BadInput(
+            f"the last steps of {root} are not in {place.url} yet",
+            "Wait until the run has uploaded them, or type its `ratchet run` again.",
         )
     files = _check_files(layout, _find_training(layout, number, str(row.policy)))
     steps = valid_steps(layout, number)
@@ -123,6 +130,7 @@ def _check_files(layout: Layout, entry: Entry) -> dict[str, Path]:
             "run` then trains it again.",
         )
     recorded = {name: sha for name, sha in entry.outputs.items() if name.startswith(_POLICY)}
+    bring(folder / _POLICY)
     for name, sha in recorded.items():
         if not (folder / name).exists() or file_sha256(folder / name) != sha:
             raise ArtifactCorrupted(

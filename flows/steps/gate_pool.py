@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dpo_core.campaign.artifacts import Artifact, StepResult, current_artifact
 from dpo_core.campaign.inputs import Input, Inputs
+from dpo_core.campaign.remote import is_somewhere
 from dpo_core.errors import PromptError
 from dpo_core.evaluation.certification import unit_outcomes
 from dpo_core.records import Prompt, PromptRow, prompt_from_row, prompt_row
@@ -74,7 +75,11 @@ def _inputs(session: Session, held_out: Artifact) -> dict[str, Input]:
     for entry in reversed(pools):
         if entry.inputs["held_out"] == held_out.hash(POOL):
             return {name: Input(sha, files.get(sha)) for name, sha in entry.inputs.items()}
-    others = [entry.outputs[POOL] for entry in held if files[entry.outputs[POOL]].exists()]
+    others = [
+        entry.outputs[POOL]
+        for entry in held
+        if is_somewhere(files[entry.outputs[POOL]].parent, POOL)
+    ]
     numbered = enumerate(sha for sha in others if sha != held_out.hash(POOL))
     before = {"before": pools[-1].outputs[POOL]} if pools else {}
     more = {**before, **{f"{_OTHER}{number}": sha for number, sha in numbered}}

@@ -182,6 +182,7 @@ class _LabelRound:
         from labeling.people.asking import ask
 
         progress = self.session.progress
+        self.session.wait_for_uploads()
         progress.starting("connection to Argilla")
         try:
             with ArgillaQueue(server_access(self.people), self.people.workspace) as queue:

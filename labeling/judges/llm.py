@@ -153,6 +153,8 @@ class _RubricCall:
                 f"replies of {self._config.source} were not kept ({missing:,} missing), and "
                 f"{endpoint} is not asked again"
             )
+        if endpoint is not None:
+            self._models.before_paying()
 
     def _model(self) -> Ask:
         if self._ask is None:

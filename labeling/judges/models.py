@@ -33,3 +33,5 @@ class Models:
     """Called with progress within a batch."""
     ask_endpoints: bool = True
     """Whether endpoints, which cost money, are asked for replies that are not remembered."""
+    before_paying: Callable[[], object] = lambda: None
+    """Called before endpoints are asked."""

@@ -88,6 +88,12 @@ CASES = [
             "remove compute.address": {"compute.address": GONE},
         },
     ),
+    # ── storage ──────────────────────────────────────────────────────────────────────────────────
+    Case({"storage.url": "/bucket"}, {"gs://, az://, file://": {"storage.url": "file:///bucket"}}),
+    Case(
+        {"storage.url": "s3://key:secret@bucket"},
+        {"credentials come from the store's own chain": {"storage.url": "file:///bucket"}},
+    ),
     # ── one source for each thing ────────────────────────────────────────────────────────────────
     Case(
         {"prompts.gate_share": 0.9},

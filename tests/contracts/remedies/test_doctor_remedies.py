@@ -25,6 +25,7 @@ from dpo_core.children import Child
 from dpo_core.errors import BadInput, ChildFailed, RatchetError
 from dpo_core.model_shape import Shape
 from dpo_core.schemas import IMPORTED
+from dpo_core.storage.objects import _Obstore
 from flows.config import CampaignConfig
 from flows.doctor import cluster, examine, machine, memory, policy, prompts, servers
 from flows.doctor import inputs as judges
@@ -35,6 +36,7 @@ from flows.doctor.inputs import check_inputs
 from flows.doctor.machine import MEASURED
 from flows.doctor.memory import Device, size_of
 from flows.doctor.prompts import PromptRoom, check_draws, check_rejected
+from flows.doctor.storage import check_storage
 from generation.config import PromptsConfig
 from generation.probe import probe_tokens
 from generation.probe_jobs import Machine, PolicyFound, ProbeTokens, TokenCounts
@@ -309,6 +311,20 @@ def gguf_without(*keys: str) -> Look:
     )
 
 
+def the_bucket(name: str) -> Look:
+    """A folder of that name. `file` is none, and in `old` objects are written over."""
+
+    def look(here: Here) -> Findings:
+        (here.folder / "file").write_text("")
+        with pytest.MonkeyPatch.context() as patch:
+            if name == "old":
+                patch.setattr(_Obstore, "create", _Obstore.put)
+            url = f"file://{here.folder}/{name}"
+            return check_storage(here.config(storage={"url": url}))
+
+    return look
+
+
 CASES = {
     # ── the cluster ──────────────────────────────────────────────────────────────────────────────
     "another version on a node": Case(
@@ -324,6 +340,15 @@ CASES = {
             here.config(compute={"kind": "ray", "address": "127.0.0.1:1"})
         ),
         {"Start the cluster": lambda here: cluster.check_cluster(here.config())},
+    ),
+    # ── storage ──────────────────────────────────────────────────────────────────────────────────
+    "a bucket that cannot be": Case(
+        the_bucket("file"),
+        {"Name a folder that can be made: --set storage.url=file:///path": the_bucket("new")},
+    ),
+    "a bucket that creates an object twice": Case(
+        the_bucket("old"),
+        {"Use a store with conditional writes": the_bucket("new")},
     ),
     # ── the policy ───────────────────────────────────────────────────────────────────────────────
     "no model": Case(

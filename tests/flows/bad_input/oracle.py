@@ -118,6 +118,8 @@ KEYS: Mapping[str, Takes] = {
     "training.weight_decay": number(0),
     "training.kl_budget_nats": or_else(_POSITIVE, None),
     "training.gradient_checkpointing": flag,
+    "storage.url": or_else(like(r"(s3|gs)://[^/@?#]+(/[^@?#]*)?|file:///[^@?#]+"), None),
+    "storage.lease_s": number(1),
     "training.processes": or_else(_COUNT, "auto"),
     "training.torchrun": texts,
     "compute.kind": one_of("local", "ray"),

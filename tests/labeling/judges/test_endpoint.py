@@ -91,6 +91,18 @@ def test_what_is_remembered_needs_no_endpoint(server: Loopback, tmp_path: Path) 
     assert len(server.requests) == asked
 
 
+def test_something_may_be_done_before_an_endpoint_is_paid(server: Loopback, tmp_path: Path) -> None:
+    """Once for many questions, and not for what is remembered."""
+    asked_before = []
+    before = replace(
+        models(tmp_path), before_paying=lambda: asked_before.append(len(server.requests))
+    )
+    judge = LlmVerdicts(config(server), before)
+    for _ in range(2):
+        list(judge_both_orders(judge, [pair(1), pair(2)]))
+    assert asked_before in ([0], [0, 2])  # at most one for each order
+
+
 def test_a_reader_that_names_a_position_ties(server: Loopback, tmp_path: Path) -> None:
     (found,) = judged(server, tmp_path, [pair(1, "same", "as")])
     assert (found.verdict, found.forward, found.backward) == ("tie", "a", "b")

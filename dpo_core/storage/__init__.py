@@ -1,0 +1,1 @@
+"""A campaign in an object store: what outlives its machine."""
