@@ -8,6 +8,7 @@ Ray, so that all end with it and Ratchet alone decides what is begun again.
 import logging
 import os
 import queue
+import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -61,10 +62,14 @@ def connect(compute: ComputeConfig) -> None:
             "object_store_memory": _OBJECT_STORE,
             "_node_ip_address": "127.0.0.1",
         }
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     began: queue.Queue[Exception | None] = queue.Queue()
     keeper = threading.Thread(target=_keep, args=(how, began), name="ray", daemon=True)
     keeper.start()
-    if (error := began.get()) is not None:
+    error = began.get()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own prints where the process was
+    if error is not None:
         raise refused(compute, error) from None
 
 
@@ -72,8 +77,7 @@ _LEFT = threading.Event()
 
 
 def _keep(how: dict[str, object], began: "queue.Queue[Exception | None]") -> None:
-    """Connect, and wait until the cluster is left: what Ray starts ends with the thread that did so,
-    and on the main thread it would replace what SIGTERM does."""
+    """Connect, and wait until the cluster is left: what Ray starts ends with that thread."""
     import ray
 
     _LEFT.clear()

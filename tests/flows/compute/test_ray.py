@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
+from secrets import token_hex
 
 import pytest
 from rich.console import Console
@@ -42,7 +43,7 @@ from tests.flows.compute.ray_shards import ROWS, SHARD, begun, opened, prepare
 from tests.flows.compute.test_many_engines import PROMPT_COUNT, asked, sample_job
 
 ROOT, HERE = Path(__file__).parents[3], Path(__file__).parent
-TOKEN = "f" * 64
+TOKEN = token_hex(32)
 NODES, SHARD_PROMPTS = 3, 6
 
 __all__ = ["asked"]  # a fixture
@@ -156,6 +157,39 @@ def test_files_and_facts_of_engines_on_nodes(nodes: Nodes, asked: Path, tmp_path
             else:
                 assert not {"nodes", "workers", "attempts"} & set(result.as_json())
     assert len(hashes) == 1
+
+
+@pytest.mark.proof
+def test_files_of_three_engines_through_a_kill(nodes: Nodes, asked: Path, tmp_path: Path) -> None:
+    """Real engines; one is killed with finished shards behind it, and replaced."""
+    compute = {"kind": "ray", "address": nodes.address, "sampling_workers": 3}
+    out, plain = tmp_path / "out.parquet", tmp_path / "plain.parquet"
+
+    def kill() -> None:
+        wait_for(lambda: len(list(tmp_path.glob("shards/*/*.json"))) >= 2, 200)
+        listed = subprocess.run(
+            ["pgrep", "-f", "dpo_core.children generation.worker"], capture_output=True, text=True
+        )
+        ours = [pid for pid in map(int, listed.stdout.split()) if owned_by_ray(pid)]
+        os.kill(ours[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with opened_session(tmp_path / "cluster", compute) as session:
+        result = session.sample(sample_job(session, asked, out))
+    killer.join()
+    assert result.attempts == PROMPT_COUNT // SHARD_PROMPTS + 1
+    with opened_session(tmp_path / "local", {}) as session:
+        session.sample(sample_job(session, asked, plain))
+    assert file_sha256(out) == file_sha256(plain)
+
+
+def owned_by_ray(pid: int) -> bool:
+    """Whether a child is of this file's campaigns on a cluster of this test."""
+    parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    environment = Path(f"/proc/{parent}/environ").read_bytes()
+    name = Path(f"/proc/{parent}/cmdline").read_bytes()
+    return name.startswith(b"ray::") and TOKEN.encode() in environment
 
 
 def cpus(resources: dict[str, float]) -> int:
