@@ -12,7 +12,7 @@ nothing: the lease only keeps a second machine from taking over one that works.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
@@ -82,8 +82,11 @@ def read_lease(content: bytes, key: str) -> Lease:
 
 def read_segment(content: bytes, key: str) -> LedgerSegment:
     try:
-        return _SEGMENT.validate_python(json.loads(content.decode("utf-8", "surrogatepass")))
-    except (ValueError, ValidationError):
+        raw = json.loads(content.decode("utf-8", "surrogatepass"))
+        # As they are: what older versions wrote must come back to the letter.
+        entries = tuple(Entry(**each) for each in raw.pop("entries"))
+        return replace(_SEGMENT.validate_python(raw), entries=entries)
+    except (ValueError, TypeError, KeyError, AttributeError):
         raise _unreadable(key) from None
 
 
@@ -133,13 +136,18 @@ def counted(segments: Iterable[LedgerSegment]) -> list[LedgerSegment]:
     return counting
 
 
+def _text(entry: Entry) -> str:
+    """By which entries are compared: a number that is none equals itself."""
+    return json.dumps(asdict(entry), sort_keys=True)
+
+
 Joined = Literal["same", "behind", "ahead", "parted"]
 
 
 def join(local: Sequence[Entry], stored: Sequence[Entry]) -> Joined:
     """How a folder's ledger stands to the bucket's. `parted`: each has what the other lacks."""
     shared = min(len(local), len(stored))
-    if local[:shared] != stored[:shared]:
+    if any(_text(a) != _text(b) for a, b in zip(local[:shared], stored[:shared], strict=True)):
         return "parted"
     if len(local) == len(stored):
         return "same"

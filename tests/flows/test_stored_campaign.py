@@ -1,6 +1,7 @@
 """A real campaign in a bucket: an empty machine goes on with it, and commands take its URL."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -165,6 +166,7 @@ def test_run_that_slept_ends_by_itself_once_another_has_taken_over(
     try:
         until(lambda: [*campaign.layout.root.glob("rounds/00/.base-*.partial")])
         slept.send_signal(signal.SIGSTOP)
+        os.waitpid(slept.pid, os.WUNTRACED)
         bucket = Bucket(open_objects(url), url)
         other = Layout(tmp_path / "other")
         other.root.mkdir()

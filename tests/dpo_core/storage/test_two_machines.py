@@ -63,6 +63,7 @@ def test_one_that_slept_and_lost_its_lease_stops_and_writes_nothing(tmp_path: Pa
             bucket.take(LONG_S, None, time.sleep)  # it renews
 
         os.kill(first.pid, signal.SIGSTOP)
+        os.waitpid(first.pid, os.WUNTRACED)
         second = run(tmp_path / "second", url)
         assert second.made == [f"1 {step}" for step in STEPS[3:]] + [f"2 {s}" for s in STEPS]
         before = bucket.history()
