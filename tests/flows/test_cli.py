@@ -60,6 +60,9 @@ def test_interrupt_while_the_config_is_read(tmp_path: Path) -> None:
         text=True,
     ) as process:
         writing = os.open(tmp_path / "c.yaml", os.O_WRONLY)  # returns once the other end is open
+        state = Path(f"/proc/{process.pid}/stat")
+        while state.read_text().rpartition(")")[2].split()[0] != "S":
+            time.sleep(0.001)  # between opening and reading, Python would not see the signal
         process.send_signal(signal.SIGINT)
         _, error = process.communicate(timeout=TIMEOUT_S)
         os.close(writing)
