@@ -21,7 +21,7 @@ MOST_LINES = {"flows": 17_337 + 600 + 1_100 + 170}
 is placement, actors, lost nodes and the doctor's look at them; and a campaign's bucket, of which
 flows has the config, a doctor's check and the places where a run waits for it."""
 
-MOST_FILES = {"flows": 140}
+MOST_FILES = {"flows": 140 + 6}  # those of the three
 MOST_UNTYPED = 40
 """Dictionaries from string to anything: each at a border of JSON, parquet or a pipe."""
 _UNTYPED = re.compile(r"(dict|Mapping)\[str, Any\]")
