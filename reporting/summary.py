@@ -20,6 +20,7 @@ from dpo_core.campaign.retractions import RETRACT, Retraction, standing
 from dpo_core.campaign.rollbacks import Rollback, rolled_back
 from dpo_core.campaign.round_metrics import RoundMetrics
 from dpo_core.campaign.round_parts import CampaignCost
+from dpo_core.campaign.step_facts import SampledFacts
 from dpo_core.campaign.waiting import read_waiting
 from dpo_core.campaign.workers_now import WorkersNow, describe_workers
 from flows.config import check_is_campaign
@@ -128,7 +129,7 @@ def read_summary(root: Path, *, samples: bool = True) -> CampaignSummary:
         samples=(*held_out, *training_rows(layout, planned)) if samples else (),
         config_yaml=config_yaml,
         settings=ShownSettings.read(config),
-        doing=waiting.sentence if waiting else _doing(layout, running),
+        doing=waiting.sentence if waiting else _doing(layout, running) + _engines(running, entries),
         retractions=tuple(standing(entries, planned)),
         outdated=() if running else _outdated(entries, rows, planned),
         cost=campaign_cost(entries, PricesConfig.model_validate(config.get("prices", {}))),
@@ -170,6 +171,16 @@ def _doing(layout: Layout, running: Mapping[str, object] | None) -> str:
     if not at:
         return f"between steps{nodes}"
     return f"round {at} (process {running['pid']} on {running['host']}{nodes})"
+
+
+def _engines(running: object, entries: Sequence[Entry]) -> str:
+    """How fast each of several engines was in the last step that they sampled together."""
+    if not running:
+        return ""
+    facts = (SampledFacts.read(entry.facts) for entry in reversed(entries))
+    speeds = next((f.engines for f in facts if f.engines), ())
+    each = ", ".join(f"{speed.tokens_per_second:,.0f}" for speed in speeds)
+    return f"; {len(speeds)} engines, last {each} tokens/s" if speeds else ""
 
 
 _COMPARED = re.compile("win_rate|_change_")

@@ -1,5 +1,6 @@
 """A campaign's processes, on this machine or another."""
 
+from math import ceil
 from pathlib import Path
 
 from dpo_core.campaign.artifacts import verify_outputs
@@ -8,6 +9,8 @@ from dpo_core.children import child_environment
 from dpo_core.errors import ArtifactCorrupted
 from dpo_core.jobs import ChildJob, Result
 from dpo_core.processor import has_gpu
+from dpo_core.tables import count_rows
+from dpo_core.text import counted
 from flows.compute.executor import Executor, LocalExecutor, Worker, WorkerPlan
 from flows.compute.judge_models import JudgeModels
 from flows.compute.metering import CostMeter
@@ -19,7 +22,7 @@ from flows.config.compute import ComputeConfig, Workers
 from flows.harness.offline import ENVIRONMENT as OFFLINE
 from flows.harness.suite_task import SuiteTask
 from generation.config import SamplingConfig
-from generation.jobs import RowsJob, TokenJob
+from generation.jobs import RowsJob, SampleJob, TokenJob
 from reporting.progress import CampaignProgress
 
 _MODULES = {
@@ -66,6 +69,7 @@ class Processes:
         }
         self._sampling = config.sampling
         self._engines = 1
+        self._told_idle = False
         self._sampler_on_gpu = False
         self.judges = JudgeModels(
             layout,
@@ -82,10 +86,25 @@ class Processes:
         self._prepare_engines(job.config, job.policy)
         needs = engine_needs(job.config, job.policy, self._threads)
         self._engines = self._count(self._compute.sampling_workers, needs)
+        self._tell_idle_engines(job)
         pool, report = self._pools["sampling"], self._progress.advance
         result = carry_out_in_shards(job, pool, self._layout.root, self._engines, report)
         self._sampler_on_gpu = result.device != "cpu"
         return result
+
+    def _tell_idle_engines(self, job: RowsJob[Done]) -> None:
+        """Say once that there are fewer shards than engines that were asked for."""
+        wanted, size = self._compute.sampling_workers, job.shard_rows
+        if wanted == "auto" or self._told_idle or not isinstance(job, SampleJob):
+            return
+        rows = count_rows(job.source)
+        shards = max(1, ceil(rows / size))
+        if shards < wanted:
+            self._told_idle = True
+            cut = f"{rows:,} prompts are {counted(shards, 'shard')} of sampling.shard_prompts {size:,}"
+            self._progress.notice(
+                f"{shards} of {wanted} engines work: {cut}. Lower it to {max(1, rows // wanted):,}."
+            )
 
     def tokenise(self, config: SamplingConfig, job: TokenJob[Result]) -> Result:
         """Let a sampling process make token ids, which needs no engine."""
