@@ -101,7 +101,7 @@ class Processes:
         shards = max(1, ceil(rows / size))
         if shards < wanted:
             self._told_idle = True
-            cut = f"{rows:,} prompts are {counted(shards, 'shard')} of sampling.shard_prompts {size:,}"
+            cut = f"sampling.shard_prompts {size:,} makes {counted(shards, 'shard')} of {rows:,} prompts"
             self._progress.notice(
                 f"{shards} of {wanted} engines work: {cut}. Lower it to {max(1, rows // wanted):,}."
             )
