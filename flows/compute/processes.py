@@ -101,9 +101,10 @@ class Processes:
         shards = max(1, ceil(rows / size))
         if shards < wanted:
             self._told_idle = True
-            cut = f"sampling.shard_prompts {size:,} makes {counted(shards, 'shard')} of {rows:,} prompts"
+            cut = f"{counted(shards, 'shard')} of {rows:,} prompts"
             self._progress.notice(
-                f"{shards} of {wanted} engines work: {cut}. Lower it to {max(1, rows // wanted):,}."
+                f"{shards} of {wanted} engines work, since sampling.shard_prompts {size:,} makes "
+                f"{cut}. Lower it to {max(1, rows // wanted):,} or less."
             )
 
     def tokenise(self, config: SamplingConfig, job: TokenJob[Result]) -> Result:
