@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dpo_core.atomic import write_atomic
 from dpo_core.sealed import SEAL, encode_text, read_sealed, seal, to_json, write_sealed
 
 
@@ -15,7 +16,8 @@ def reseal(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
         values = [read_sealed(line)[0] for line in content.splitlines()]
         for value in values:
             change(value)
-        path.write_bytes(b"".join(encode_text(to_json(seal(value))) + b"\n" for value in values))
+        lines = b"".join(encode_text(to_json(seal(value))) + b"\n" for value in values)
+        write_atomic(path, lambda beside: beside.write_bytes(lines))  # somebody may be reading
     else:
         found, _ = read_sealed(content)
         change(found)
