@@ -127,7 +127,7 @@ class Round:
     def session(self) -> Iterator[Session]:
         with CampaignProgress(Console(quiet=True), 1) as progress:
             session = Session.open(self.layout.root, self.config, progress)
-            session.processes._pools["sampling"]._children[0] = self  # type: ignore[assignment]
+            session.processes._pools["sampling"]._workers[0] = self  # type: ignore[assignment]
             yield session
 
     def close(self) -> None:
