@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 from dpo_core.hashing import content_id, normalise, text_id
 from dpo_core.row_types import VOLATILE, Int32, Messages, VolatileTime
@@ -35,7 +35,7 @@ class Prompt:
     prompt_id: str
     text: str | None = None
     messages: tuple[Mapping[str, str], ...] | None = None
-    extra: Mapping[str, object] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
     split: Split = "train"
 
     def shown(self) -> str:

@@ -7,8 +7,7 @@ nothing else.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from dpo_core.records import Completion, Score
 from examples.instructions.checks import Uncheckable, follows
@@ -66,7 +65,7 @@ def _judged(completion: Completion, value: Callable[[Sequence[bool]], float]) ->
 
 
 def _checked(completion: Completion, value: Callable[[Sequence[bool]], float]) -> Score:
-    row: Mapping[str, Any] = completion.prompt.extra
+    row = completion.prompt.extra
     try:
         kept = follows(
             completion.text, row["instruction_id_list"], row["kwargs"], _asked(completion)
