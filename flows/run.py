@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +17,7 @@ from dpo_core.campaign.lock import locked
 from dpo_core.campaign.remote import read_place
 from dpo_core.campaign.waiting import read_waiting
 from dpo_core.children import Child
-from dpo_core.errors import BadInput, RatchetError, WaitingForPeople
+from dpo_core.errors import BadInput, ConfigError, RatchetError, WaitingForPeople
 from dpo_core.processor import available_threads
 from dpo_core.server_keys import CLIENT_VARIABLE, campaign_key_path, provide_key, with_key
 from dpo_core.storage.bucket import Bucket
@@ -28,7 +28,8 @@ from dpo_core.text import counted
 from flows.config.campaign import CampaignConfig
 from flows.config.paths import check_functions
 from flows.config.precision import with_precision
-from flows.config.reading import dump_config, read_stored_text
+from flows.config.raw import RawConfig
+from flows.config.reading import dump_config, read_stored_text, validate_recorded
 from flows.config.versions import describe_changes, record_replacement
 from flows.doctor.examine import check_before_run
 from flows.evaluation.judging import shared_judge_warning
@@ -287,4 +288,15 @@ def adopt_config(layout: Layout, config: CampaignConfig) -> tuple[CampaignConfig
     write_text(layout.old_config(version), old)
     record_replacement(layout, version)
     write_text(layout.config, text)
-    return config, describe_changes(stored.values, yaml.safe_load(text))
+    return config, describe_changes(_in_full(stored), yaml.safe_load(text))
+
+
+def _in_full(stored: RawConfig) -> Mapping[str, object]:
+    """A config of an earlier version with the keys that came since, at their defaults."""
+    try:
+        whole: Mapping[str, object] = yaml.safe_load(
+            dump_config(validate_recorded(stored.values, ""))
+        )
+    except ConfigError:  # it had a key or value that is refused now
+        return stored.values
+    return whole
