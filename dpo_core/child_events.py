@@ -1,5 +1,7 @@
 """What a child process sends to its parent, line by line, and errors as part of it."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypedDict
 
 from dpo_core.errors import (
@@ -66,3 +68,18 @@ def restore_error(described: DescribedError, remedy: str = "") -> RatchetError:
     if isinstance(error, ChildFailed):
         error.deliberate = described.get("typed", False)
     return error
+
+
+def pass_on(
+    event: ChildEvent,
+    log: Path,
+    report: Callable[[int, int, str], None] | None,
+    notice: Callable[[str], None] | None,
+) -> None:
+    """Tell progress and notices. Raises the error that an event describes, with the child's log."""
+    if event["event"] == "progress" and report is not None:
+        report(event["done"], event["total"], event["unit"])
+    if event["event"] == "notice" and notice is not None:
+        notice(event["text"])
+    if event["event"] == "error":
+        raise restore_error(event, f"Its log: {log}")

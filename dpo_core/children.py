@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from dpo_core import collector
-from dpo_core.child_events import ChildEvent, describe_error, restore_error
+from dpo_core.child_events import ChildEvent, describe_error, pass_on
 from dpo_core.cpu_time import cpu_seconds
 from dpo_core.errors import (
     ChildDied,
@@ -270,12 +270,7 @@ class Child:
         for event in self._read_events():
             if event["event"] == awaited:
                 return event
-            if event["event"] == "progress" and report is not None:
-                report(event["done"], event["total"], event["unit"])
-            if event["event"] == "notice" and notice is not None:
-                notice(event["text"])
-            if event["event"] == "error":
-                raise restore_error(event, f"Its log: {self.log}")
+            pass_on(event, self.log, report, notice)
         raise self.died()
 
     def _read_events(self) -> Iterator[ChildEvent]:

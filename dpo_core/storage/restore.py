@@ -137,7 +137,7 @@ def _write_manifests(
             subfolder, slash, _ = name.partition("/")
             if slash and not name.startswith(removed.get(entry.fingerprint, ())):
                 (folder / subfolder).mkdir(exist_ok=True)
-            temporary = folder / f".{MANIFEST}.tmp"
+        temporary = folder / f".{MANIFEST}.tmp"
         text = to_json(seal(asdict(entry)), indent=1) + "\n"
         temporary.write_text(text, encoding="utf-8", errors="surrogatepass")
         os.replace(temporary, folder / MANIFEST)

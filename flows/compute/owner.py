@@ -33,9 +33,8 @@ class SharedFolder:
 
 @dataclass(frozen=True)
 class StartedChild:
-    """How a start went: what it took, the GPUs that it sees by their numbers, or the error."""
+    """How a start went: the GPUs that the child sees, by their numbers, or the error."""
 
-    seconds: float = 0.0
     gpus: tuple[str, ...] = ()
     error: DescribedError | None = None
 
@@ -65,7 +64,7 @@ class ChildOwner:
         except Exception as error:
             return StartedChild(error=self._described(error))
         gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-        return StartedChild(self._child.seconds_start, tuple(filter(None, gpus)))
+        return StartedChild(tuple(filter(None, gpus)))
 
     def ask(self, request: JobRequest) -> Iterator[ChildEvent]:
         """What the child says to a request: progress and notices, then its result or an error."""

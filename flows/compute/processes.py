@@ -195,10 +195,9 @@ class Processes:
 
     def _count(self, wanted: Workers, needs: WorkerNeeds) -> int:
         """Processes side by side; a cluster that lacks room for a wanted number says so itself."""
-        machines = self._executor.machines()
         if wanted != "auto" and self._executor.exclusive:
             return wanted
-        return count_workers(wanted, machines, needs)
+        return count_workers(wanted, self._executor.machines(), needs)
 
     def _prepare_engines(self, config: SamplingConfig, policy: Path) -> None:
         check_weights(policy)

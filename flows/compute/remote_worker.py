@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from dpo_core.child_events import restore_error
+from dpo_core.child_events import pass_on, restore_error
 from dpo_core.children import RESUME, Report, log_tail
 from dpo_core.errors import ChildDied, Interrupted, InvariantViolated
 from dpo_core.jobs import ChildJob, JobRequest, Result, job_request
@@ -96,12 +96,7 @@ class RemoteWorker:
     ) -> dict[str, Any]:
         for reference in self._owner.ask.options(num_returns="streaming").remote(request):
             event = self._get(reference)
-            if event["event"] == "progress" and report is not None:
-                report(event["done"], event["total"], event["unit"])
-            if event["event"] == "notice" and notice is not None:
-                notice(event["text"])
-            if event["event"] == "error":
-                raise restore_error(event, f"Its log: {self.plan.log}")
+            pass_on(event, self.plan.log, report, notice)
             if event["event"] == "result":
                 result: dict[str, Any] = event["result"]
                 return result
