@@ -5,13 +5,14 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import yaml
 from rich.console import Console
 
 from dpo_core.atomic import is_unfinished, write_text
+from dpo_core.campaign.failure import clear_failure, write_failure
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.lock import locked
 from dpo_core.campaign.remote import read_place
@@ -87,6 +88,8 @@ def run_campaign(
                     raise
                 wait_for_people(Layout(root), config, progress, waiting.message)
             except Exception as error:
+                with suppress(OSError):  # a full disk may be the cause
+                    write_failure(Layout(root), error)
                 notify_failure(config, error, progress.notice)
                 raise
 
@@ -110,9 +113,10 @@ def open_campaign(
     check_bucket(layout, config)
     with (
         locked(layout.lock),
-        CampaignProgress(console, config.rounds) as progress,
+        CampaignProgress(console, config.rounds, layout.progress) as progress,
         _stored(layout, config, progress) as uploads,
     ):
+        clear_failure(layout)
         config, changes = adopt_config(layout, config)
         rounds = counted(config.rounds, "round")
         progress.note(f"campaign {config.name} in {root}, {rounds}{hint}")
