@@ -44,9 +44,12 @@ PREFIX = "/console"
 _HERE = Path(__file__).parent
 _LOG_BYTES = 40_000
 _LOOKS_EVERY_S = 1.0
-_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
-    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+_POLICY = "; ".join(
+    (
+        *("default-src 'none'", "script-src 'self'", "style-src 'self'", "connect-src 'self'"),
+        *("img-src 'self' data:", "form-action 'self'", "frame-ancestors 'none'"),
+        "base-uri 'none'",
+    )
 )
 
 

@@ -1,5 +1,6 @@
 """A campaign from a recipe: a form with the recipe's values, which become `--set key=value`."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -135,7 +136,8 @@ def changed_words(fields: Sequence[Field], form: Mapping[str, str]) -> list[str]
     """
     words = []
     for field in fields:
-        value = form.get(field.key, field.value).strip()
-        if value != field.value:
-            words += ["--set", f"{field.key}={value}"]
+        value = form.get(field.key, field.value).replace("\r\n", "\n").strip()
+        if value != field.value.strip():
+            text = json.dumps(value, ensure_ascii=False) if "\n" in value else value
+            words += ["--set", f"{field.key}={text}"]
     return [*words, *overrides(form.get("more", ""))]

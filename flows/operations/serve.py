@@ -97,7 +97,7 @@ def serve_ui(root: Path, port: int, trusted: Sequence[str] = ()) -> None:
         print(
             f"runs:   {url}/runs",
             f"report: {url}{REPORT_PATH}",
-            f"sign in there: {sign_in_link(key, '/runs')} (works once)",
+            f"sign in there: {sign_in_link(key)} (works once)",
             "Ctrl-C stops",
             sep="\n",
             flush=True,
@@ -114,11 +114,11 @@ def serve_console(port: int, trusted: Sequence[str] = ()) -> None:
     """
     import uvicorn
 
-    from console.app import Console, create_app
+    from console.app import HOME, Console, create_app
 
     port = check_port(port) if port else free_port()
     layout = Layout(CAMPAIGNS)
-    key = provide_key(worker_key_path(layout), address(port))
+    key = provide_key(worker_key_path(layout), address(port), HOME)
     command = f"ratchet link {shlex.quote(str(CAMPAIGNS))}"
     guard = Guard(
         create_app(Console((CAMPAIGNS,), command_line(None))),
@@ -139,7 +139,7 @@ def _announce_console(server: "uvicorn.Server", key: Key) -> None:
         if server.should_exit:
             return
         time.sleep(0.02)
-    lines = (f"Ratchet: {sign_in_link(key, '/')} (works once)", "Ctrl-C stops")
+    lines = (f"Ratchet: {sign_in_link(key)} (works once)", "Ctrl-C stops")
     print(*lines, sep="\n", flush=True)
 
 
@@ -157,4 +157,4 @@ def new_link(folder: Path) -> str:
             "Start it with `ratchet worker`, or with `ratchet ui CAMPAIGN` for one campaign; "
             "name the worker's or the campaign's folder.",
         )
-    return sign_in_link(key, "/runs")
+    return sign_in_link(key)

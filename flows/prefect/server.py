@@ -30,7 +30,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.children import Child, Report, serve_jobs
 from dpo_core.errors import BadInput, ServerFailed
 from dpo_core.jobs import ChildJob, JobResult, job_kinds
-from dpo_core.server_keys import Key, find_served_file, provide_key, with_key
+from dpo_core.server_keys import RUNS_PATH, Key, find_served_file, provide_key, with_key
 from dpo_core.web_guard import Guard
 
 if TYPE_CHECKING:
@@ -40,8 +40,6 @@ _START_TIMEOUT_S = 120.0
 _FIRST_PORT, _TRIES = 20_000, 20
 _OUTGOING = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _HOST = "127.0.0.1"
-RUNS_PATH = "/runs"
-"""Prefect's page of all runs."""
 _DATABASE = "prefect.db"
 _DATABASE_VARIABLES = (
     "PREFECT_API_DATABASE_CONNECTION_URL",
@@ -147,7 +145,8 @@ def start_server(
     port = check_port(port) if port else free_port()
     url = address(port)
     layout.prefect.mkdir(parents=True, exist_ok=True)
-    key = provide_key(key_file, url if pages is not None else None)
+    first = "/" if pages is not None and pages.console is not None else RUNS_PATH
+    key = provide_key(key_file, url if pages is not None else None, first)
     env = {
         **prefect_environment(layout),
         **with_key(os.environ, key),

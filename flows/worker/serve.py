@@ -87,13 +87,13 @@ def _addresses(api: str, key: Key | None) -> Iterator[str]:
     """The address of the runs and, on the worker's own server, a link to sign in."""
     yield f"runs: {api.removesuffix('/api')}/runs"
     if key is not None:
-        yield f"sign in there: {sign_in_link(key, '/runs')} (works once)"
+        yield f"sign in there: {sign_in_link(key)} (works once)"
 
 
 def _console_address(key: Key | None) -> Iterator[str]:
     """The one address of `ratchet up`, whose server is always its own."""
     assert key is not None
-    yield f"Ratchet: {sign_in_link(key, '/')}"
+    yield f"Ratchet: {sign_in_link(key)}"
     yield f"(signs one browser in, once; then {key.url})"
 
 
