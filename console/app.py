@@ -16,13 +16,20 @@ from typing import TYPE_CHECKING, Any
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import (
+    HTMLResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from console.actions import ACTIONS, CommandLine, Outcome
 from console.campaigns import Board, ShownCampaign
 from console.decision import read_decision
+from console.labels import label_link
 from console.recipes import changed_words, list_recipes, recipe_fields
 from console.rows import campaign_row, list_tasks, say_headline
 from dpo_core.errors import BadInput, RatchetError
@@ -117,6 +124,13 @@ class Console:
         if question is None:
             return self._page("campaign.html.j2", **self._campaign(shown))
         return self._page("decision.html.j2", shown=shown, question=question)
+
+    def label(self, request: Request) -> Response:
+        """To the labels that are asked for, signed in where the label server is one of ours."""
+        shown = self._shown(request)
+        if shown.waiting is None or not shown.waiting.url:
+            return RedirectResponse(f"{PREFIX}/campaign/{shown.id}", 303)
+        return RedirectResponse(label_link(shown, self.command.folder), 303)
 
     def report(self, request: Request) -> Response:
         """The report as it is now, whatever `report.html` says; with its own policy for scripts."""
@@ -241,6 +255,7 @@ class Console:
             "/campaign/{id}": self.campaign,
             "/campaign/{id}/state": self.state,
             "/campaign/{id}/decision": self.decision,
+            "/campaign/{id}/label": self.label,
             "/campaign/{id}/report": self.report,
             "/campaign/{id}/logs": self.logs,
             "/compare": self.compare,

@@ -49,13 +49,11 @@ class CampaignRow:
 
 @dataclass(frozen=True)
 class Task:
-    """Something that only a person can do. kind: labels, decision or failure. link: of an address
-    elsewhere; None for the campaign's own page."""
+    """Something that only a person can do. kind: labels, decision or failure."""
 
     shown: ShownCampaign
     kind: str
     sentence: str
-    link: str | None = None
 
 
 def campaign_row(shown: ShownCampaign) -> CampaignRow:
@@ -87,7 +85,7 @@ def list_tasks(campaigns: Sequence[ShownCampaign]) -> Iterator[Task]:
                 yield Task(shown, "decision", _decision_sentence(shown))
             else:
                 given = f"{asked.needed - asked.missing:,} of {asked.needed:,} labels are there"
-                yield Task(shown, "labels", f"Round {asked.round}: {given}.", asked.url or None)
+                yield Task(shown, "labels", f"Round {asked.round}: {given}.")
         elif shown.summary is not None and shown.summary.failure is not None:
             yield Task(shown, "failure", failure_sentence(shown.summary))
 

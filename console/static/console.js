@@ -1,5 +1,10 @@
-// Tells htmx when a campaign has changed; and keeps ticked boxes and open parts over a refresh.
+// Says that a command runs, tells htmx when a campaign has changed, and keeps ticked boxes and open parts over a refresh.
 "use strict";
+
+document.addEventListener("htmx:beforeRequest", (event) => {
+  const target = event.detail.target;
+  if (target.getAttribute("role") === "status") target.innerHTML = "<p class=outcome>The command runs …</p>";
+});
 
 document.addEventListener("DOMContentLoaded", () => {
   const place = document.querySelector("[data-changes]");
