@@ -42,10 +42,6 @@ def _decide(choice: str) -> Callable[[Path, Form], Sequence[str]]:
     return words
 
 
-def _run(root: Path, form: Form) -> Sequence[str]:
-    return ("submit", str(root / "campaign.yaml"), "--campaign-dir", str(root))
-
-
 def _roll_back(root: Path, form: Form) -> Sequence[str]:
     why = form.get("why", "").strip()
     to = ("--to-round", _number(form, "to_round"))
@@ -85,9 +81,8 @@ def _number(form: Form, name: str) -> str:
 ACTIONS: Mapping[str, Action] = {
     "promote": Action("Promote it", _decide("--promote")),
     "keep": Action("Keep the current policy", _decide("--keep")),
-    "run": Action("Run again", _run, worker=True),
     "pause": Action("Pause", lambda root, form: ("pause", str(root)), worker=True),
-    "resume": Action("Resume", lambda root, form: ("resume", str(root)), worker=True),
+    "resume": Action("Run again", lambda root, form: ("resume", str(root)), worker=True),
     "cancel": Action("Cancel", lambda root, form: ("cancel", str(root)), worker=True),
     "rollback": Action("Roll back", _roll_back),
     "undo": Action("Undo the last rollback", lambda root, form: ("rollback", str(root), "--undo")),

@@ -88,8 +88,6 @@ def run_campaign(
                     raise
                 wait_for_people(Layout(root), config, progress, waiting.message)
             except Exception as error:
-                with suppress(OSError):  # a full disk may be the cause
-                    write_failure(Layout(root), error)
                 notify_failure(config, error, progress.notice)
                 raise
 
@@ -124,7 +122,14 @@ def open_campaign(
             progress.note("config changed; what depends on it runs again: " + "; ".join(changes))
         if warning := shared_judge_warning(config):
             progress.note(warning)
-        yield config, progress, uploads
+        try:
+            yield config, progress, uploads
+        except WaitingForPeople:
+            raise
+        except Exception as error:
+            with suppress(OSError):  # a full disk may be the cause
+                write_failure(layout, error)
+            raise
 
 
 @contextmanager

@@ -260,10 +260,10 @@ def format_nats(value: float | None) -> str:
 
 
 def failure_sentence(summary: CampaignSummary) -> str:
-    """Why the last run failed, and what to do; empty if it did not."""
+    """Why the last run failed, in its first line, and what to do; empty if it did not."""
     if summary.failure is None:
         return ""
-    why = summary.failure.message.rstrip(".")
+    why = (summary.failure.message.splitlines() or [""])[0].rstrip(".")
     return visible(f"The last run failed: {why}. {summary.failure.remedy}".strip())
 
 

@@ -93,7 +93,7 @@ def pause(campaign: Campaign, folder: Folder = DEFAULT_FOLDER) -> None:
 
 
 def resume(campaign: Campaign, folder: Folder = DEFAULT_FOLDER) -> None:
-    """Resume a campaign that was paused."""
+    """Resume a campaign: its paused run, or a new one with the config that it has."""
     _steer(campaign, "resume", folder)
 
 
@@ -110,7 +110,13 @@ def _steer(campaign: Path, wish: Literal["pause", "resume", "cancel"], folder: P
     api = find_server(folder)
     from flows.worker.steer import steer_run
 
-    print(steer_run(api, campaign, wish))
+    done = steer_run(api, campaign, wish)
+    if done is not None:
+        print(done)
+        return
+    from flows.worker.submit import submit as submit_campaign
+
+    submit_campaign(Layout(campaign).config, [], campaign, folder)
 
 
 def submit(

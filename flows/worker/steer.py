@@ -18,19 +18,20 @@ Wish = Literal["pause", "resume", "cancel"]
 _DUE = (StateType.SCHEDULED, StateType.PENDING)
 
 
-def steer_run(api: str, root: Path, wish: Wish) -> str:
-    """Change the campaign's run, which the worker then acts on; returns a sentence about it.
+def steer_run(api: str, root: Path, wish: Wish) -> str | None:
+    """Change the campaign's run, which the worker then acts on; returns a sentence about it, or
+    None where it is to be resumed and has no paused run.
 
-    Raises BadInput where it has no run that this can be done to.
+    Raises BadInput where it has no run to pause or cancel.
     """
     layout = Layout(root.resolve())
     with client_of(api) as client:
         runs = find_campaign_runs(client, layout, (*BEGUN, *_DUE))
         if wish == "resume":
-            return _resume(client, layout, [run for run in runs if _is_paused(run)])
+            return _resume(client, [run for run in runs if _is_paused(run)])
         active = [run for run in runs if not _is_paused(run) or wish == "cancel"]
         if not active:
-            raise _no_run(root, wish)
+            raise _no_run(root)
         run = active[0]
         if wish == "pause":
             state: State[Any] = Suspended(pause_key=BY_HAND, message="paused by a person")
@@ -40,9 +41,9 @@ def steer_run(api: str, root: Path, wish: Wish) -> str:
         return f"{run.name} is cancelled; finished steps are kept"
 
 
-def _resume(client: SyncPrefectClient, layout: Layout, paused: list[FlowRun]) -> str:
+def _resume(client: SyncPrefectClient, paused: list[FlowRun]) -> str | None:
     if not paused:
-        raise _no_run(layout.root, "resume")
+        return None
     client.set_flow_run_state(paused[0].id, Scheduled(name=RESUMING), force=True)
     return f"{paused[0].name} resumes"
 
@@ -51,11 +52,7 @@ def _is_paused(run: FlowRun) -> bool:
     return run.state_type == StateType.PAUSED and paused_by_hand(run)
 
 
-def _no_run(root: Path, wish: Wish) -> BadInput:
-    if wish == "resume":
-        return BadInput(
-            f"{root} has no paused run", f"Run it again: `ratchet submit {Layout(root).config}`."
-        )
+def _no_run(root: Path) -> BadInput:
     return BadInput(
         f"{root} has no run at this worker",
         "A `ratchet run` in a terminal is stopped with Ctrl-C there; finished steps are kept.",
