@@ -12,14 +12,14 @@ from reporting.numbers import MISSING
 from reporting.read.samples import held_out_rows
 from reporting.sentences import format_nats, format_win_rate, gate_checks, gate_reasons
 from reporting.summary import CampaignSummary
-from reporting.verdicts import Verdict, judge_round
+from reporting.verdicts import TrustVerdict, judge_round
 
 SAMPLES = 8
 """Prompts whose answers are shown side by side, those first where the scores differ most."""
 
 
 @dataclass(frozen=True)
-class Sample:
+class AnswerPair:
     """A held-out prompt with both answers and their scores, as text."""
 
     prompt: str
@@ -29,20 +29,20 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Decision:
+class OpenDecision:
     """Everything that a decision needs. numbers: (what, of the incumbent, of the candidate)."""
 
     round: int
     incumbent: str
-    verdict: Verdict
+    verdict: TrustVerdict
     reasons: Sequence[str]
     checks: Sequence[tuple[str, str, str, str]]
     concerns: Sequence[str]
     numbers: Sequence[tuple[str, str, str]]
-    samples: Sequence[Sample]
+    samples: Sequence[AnswerPair]
 
 
-def read_decision(shown: ShownCampaign) -> Decision | None:
+def read_decision(shown: ShownCampaign) -> OpenDecision | None:
     """The open question of a campaign; None if it asks none."""
     summary, asked = shown.summary, shown.waiting
     if summary is None or asked is None or asked.question is None:
@@ -52,7 +52,7 @@ def read_decision(shown: ShownCampaign) -> Decision | None:
         return None
     before = {other.round: other for other in summary.rounds if other.round < asked.round}
     incumbent = incumbent_round(before, summary.rollbacks, asked.round - 1)
-    return Decision(
+    return OpenDecision(
         asked.round,
         f"round {incumbent}" if incumbent else "the base",
         judge_round(summary, row),
@@ -96,9 +96,9 @@ def _numbers(
 
 def _samples(
     shown: ShownCampaign, summary: CampaignSummary, incumbent: int, candidate: int
-) -> list[Sample]:
+) -> list[AnswerPair]:
     rows, _ = held_out_rows(shown.layout, summary.rounds_planned)
-    found: list[tuple[float, Sample]] = []
+    found: list[tuple[float, AnswerPair]] = []
     for row in rows:
         answers = {answer.round: answer for answer in row.answers}
         if incumbent not in answers or candidate not in answers:
@@ -107,6 +107,6 @@ def _samples(
         apart = abs((new.score or 0.0) - (old.score or 0.0))
         scores = tuple(MISSING if a.score is None else f"{a.score:.3g}" for a in (old, new))
         texts = (visible(row.prompt), visible(old.text), visible(new.text))
-        found.append((-apart, Sample(*texts, (scores[0], scores[1]))))
+        found.append((-apart, AnswerPair(*texts, (scores[0], scores[1]))))
     found.sort(key=lambda entry: entry[0])
     return [sample for _, sample in found[:SAMPLES]]

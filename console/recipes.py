@@ -17,6 +17,9 @@ _NEEDED = {"name", "policy", "prompts", "judge"}
 """Sections of every config: a YAML file without them is something else."""
 _DEPTH = 4
 
+JsonObject = Mapping[str, Any]
+"""A section of a config, or of its JSON schema."""
+
 
 @dataclass(frozen=True)
 class Field:
@@ -30,7 +33,7 @@ class Field:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ConfigFile:
     """A config of the folder. about: the first paragraph of its comment."""
 
     path: str
@@ -38,18 +41,18 @@ class Recipe:
     about: str
 
 
-def list_recipes(folder: Path) -> list[Recipe]:
+def list_recipes(folder: Path) -> list[ConfigFile]:
     """Configs in `folder` and in its `configs/`."""
     files = (*folder.glob("*.yaml"), *folder.glob("configs/**/*.yaml"))
     return [recipe for path in sorted(files) if (recipe := _recipe(folder, path)) is not None]
 
 
-def _recipe(folder: Path, path: Path) -> Recipe | None:
+def _recipe(folder: Path, path: Path) -> ConfigFile | None:
     text = path.read_text(encoding="utf-8", errors="replace")
     values = _mapping(text)
     if _NEEDED - set(values):
         return None
-    return Recipe(str(path.relative_to(folder)), str(values["name"]), _comment(text))
+    return ConfigFile(str(path.relative_to(folder)), str(values["name"]), _comment(text))
 
 
 def _comment(text: str) -> str:
@@ -63,7 +66,7 @@ def _comment(text: str) -> str:
     return " ".join(lines).strip()
 
 
-def _mapping(text: str) -> Mapping[str, Any]:
+def _mapping(text: str) -> JsonObject:
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError:
@@ -82,7 +85,7 @@ def recipe_fields(folder: Path, path: str) -> list[Field]:
     ]
 
 
-def _flat(values: Mapping[str, Any], above: str, depth: int = 1) -> Iterator[tuple[str, str]]:
+def _flat(values: JsonObject, above: str, depth: int = 1) -> Iterator[tuple[str, str]]:
     for name, value in values.items():
         key = f"{above}{name}"
         if isinstance(value, dict) and value and depth < _DEPTH:
@@ -102,7 +105,7 @@ def _as_text(value: object) -> str:
 def _described(key: Sequence[str]) -> tuple[tuple[str, ...], str]:
     """(choices, description) of a key by the config's schema; nothing where it says nothing."""
     schema = _schema()
-    node: Mapping[str, Any] = schema
+    node: JsonObject = schema
     for name in key:
         node = _properties(node, schema).get(name, {})
     options = [_resolve(one, schema) for one in node.get("anyOf", [node])]
@@ -111,21 +114,21 @@ def _described(key: Sequence[str]) -> tuple[tuple[str, ...], str]:
     return tuple(choices) if closed else (), str(node.get("description", ""))
 
 
-def _properties(node: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    found: dict[str, Any] = {}
+def _properties(node: JsonObject, schema: JsonObject) -> JsonObject:
+    found: dict[str, object] = {}
     for one in node.get("anyOf", [node]):
         found |= _resolve(one, schema).get("properties", {})
     return found
 
 
-def _resolve(node: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
+def _resolve(node: JsonObject, schema: JsonObject) -> JsonObject:
     name = str(node.get("$ref", "")).rpartition("/")[2]
-    resolved: Mapping[str, Any] = schema["$defs"][name] if name else node
+    resolved: JsonObject = schema["$defs"][name] if name else node
     return resolved
 
 
 @cache
-def _schema() -> Mapping[str, Any]:
+def _schema() -> JsonObject:
     return CampaignConfig.model_json_schema()
 
 

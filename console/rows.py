@@ -9,7 +9,7 @@ from reporting.at_a_glance import list_costs
 from reporting.numbers import MISSING
 from reporting.sentences import failure_sentence, format_nats, format_win_rate, headline
 from reporting.summary import CampaignSummary
-from reporting.verdicts import Verdict, judge_campaign
+from reporting.verdicts import TrustVerdict, judge_campaign
 
 WIDTH, HEIGHT = 132, 34
 """Of a sparkline, in pixels."""
@@ -36,7 +36,7 @@ class CampaignRow:
     """What the home page says of a campaign."""
 
     shown: ShownCampaign
-    verdict: Verdict
+    verdict: TrustVerdict
     progress: str
     share: float | None
     """Of the running step that is done; None where nothing runs, or says how much there is."""
@@ -48,7 +48,7 @@ class CampaignRow:
 
 
 @dataclass(frozen=True)
-class Task:
+class PersonTask:
     """Something that only a person can do. kind: labels, decision or failure."""
 
     shown: ShownCampaign
@@ -59,7 +59,7 @@ class Task:
 def campaign_row(shown: ShownCampaign) -> CampaignRow:
     summary = shown.summary
     if summary is None:
-        unknown = Verdict("cannot be read", "bad")
+        unknown = TrustVerdict("cannot be read", "bad")
         return CampaignRow(shown, unknown, "", None, shown.fault, MISSING, MISSING, "", None)
     row = summary.rounds[-1] if summary.rounds else None
     step = summary.step
@@ -76,18 +76,18 @@ def campaign_row(shown: ShownCampaign) -> CampaignRow:
     )
 
 
-def list_tasks(campaigns: Sequence[ShownCampaign]) -> Iterator[Task]:
+def list_tasks(campaigns: Sequence[ShownCampaign]) -> Iterator[PersonTask]:
     """Labels to give, decisions to take and failures to mend."""
     for shown in campaigns:
         if shown.waiting is not None:
             asked = shown.waiting
             if asked.question is not None:
-                yield Task(shown, "decision", _decision_sentence(shown))
+                yield PersonTask(shown, "decision", _decision_sentence(shown))
             else:
                 given = f"{asked.needed - asked.missing:,} of {asked.needed:,} labels are there"
-                yield Task(shown, "labels", f"Round {asked.round}: {given}.")
+                yield PersonTask(shown, "labels", f"Round {asked.round}: {given}.")
         elif shown.summary is not None and shown.summary.failure is not None:
-            yield Task(shown, "failure", failure_sentence(shown.summary))
+            yield PersonTask(shown, "failure", failure_sentence(shown.summary))
 
 
 def _decision_sentence(shown: ShownCampaign) -> str:

@@ -13,32 +13,32 @@ Tone = Literal["good", "warn", "bad", "quiet"]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class TrustVerdict:
     """A few words, and whether they are good news."""
 
     text: str
     tone: Tone
 
 
-def judge_round(summary: CampaignSummary, row: RoundMetrics) -> Verdict:
+def judge_round(summary: CampaignSummary, row: RoundMetrics) -> TrustVerdict:
     """Of one round."""
     if row.at_gate.action == "ask":
-        return Verdict("awaiting decision", "warn")
+        return TrustVerdict("awaiting decision", "warn")
     if is_collapsed(row):
-        return Verdict("collapsed, promoted" if row.promoted else "collapsed, refused", "bad")
+        return TrustVerdict("collapsed, promoted" if row.promoted else "collapsed, refused", "bad")
     if not row.promoted:
-        return Verdict("refused", "bad")
+        return TrustVerdict("refused", "bad")
     if certification_status(row) == NOT_CERTIFIED:
-        return Verdict("promoted, not certified", "warn")
+        return TrustVerdict("promoted, not certified", "warn")
     if list_concerns(summary, row):
-        return Verdict("promoted with warnings", "warn")
-    return Verdict("promoted", "good")
+        return TrustVerdict("promoted with warnings", "warn")
+    return TrustVerdict("promoted", "good")
 
 
-def judge_campaign(summary: CampaignSummary) -> Verdict:
+def judge_campaign(summary: CampaignSummary) -> TrustVerdict:
     """Of the last round; of a campaign without one, that there is none."""
     if not summary.rounds:
-        return Verdict("no round yet", "quiet")
+        return TrustVerdict("no round yet", "quiet")
     return judge_round(summary, summary.rounds[-1])
 
 
