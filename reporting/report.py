@@ -40,6 +40,7 @@ from reporting.sentences import (
     verdict,
 )
 from reporting.summary import CampaignSummary
+from reporting.verdicts import TrustVerdict, judge_campaign, judge_round
 
 CELL = 160
 """Most characters of a value that is a mapping or a list."""
@@ -99,6 +100,7 @@ def render_report(summary: CampaignSummary, *, generated_at: str = "") -> str:
         "report.html.j2",
         title=visible(summary.name),
         state=summary.state,
+        trust=judge_campaign(summary) if summary.rounds else None,
         progress=progress(summary),
         headline=headline(summary),
         glance=at_a_glance(summary),
@@ -130,7 +132,7 @@ class ShownRound:
     """A round in the list of verdicts; see reporting.sentences."""
 
     number: int
-    promoted: bool
+    trust: TrustVerdict
     verdict: str
     reasons: tuple[str, ...]
     checks: tuple[tuple[str, str, str, str], ...]
@@ -142,7 +144,7 @@ def _rounds(summary: CampaignSummary) -> list[ShownRound]:
     return [
         ShownRound(
             row.round,
-            bool(row.promoted),
+            judge_round(summary, row),
             verdict(row, summary.settings.confidence),
             gate_reasons(row),
             gate_checks(row),
