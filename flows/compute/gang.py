@@ -32,7 +32,7 @@ _OF_ANOTHER = re.compile(r"gloo|nccl|connection (closed|reset|refused)|broken pi
 
 
 @dataclass(frozen=True)
-class _Outcome:
+class _Ended:
     """How a call of the member of that number ended."""
 
     number: int
@@ -96,18 +96,18 @@ class Gang:
 
         The threads are nobody's to wait for: an interrupt must reach the members at once.
         """
-        outcomes: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
+        outcomes: queue.SimpleQueue[_Ended] = queue.SimpleQueue()
 
         def run(number: int) -> None:
             try:
-                outcomes.put(_Outcome(number, calls[number]()))
+                outcomes.put(_Ended(number, calls[number]()))
             except BaseException as error:
-                outcomes.put(_Outcome(number, error=error))
+                outcomes.put(_Ended(number, error=error))
 
         for number in range(len(calls)):
             name = f"gang-{number}"
             threading.Thread(target=run, args=(number,), name=name, daemon=True).start()
-        ended: dict[int, _Outcome] = {}
+        ended: dict[int, _Ended] = {}
         until: float | None = None
         while len(ended) < len(calls):
             try:
