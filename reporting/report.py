@@ -35,12 +35,17 @@ from reporting.sentences import (
     gate_checks,
     gate_reasons,
     headline,
+    next_step,
     override_sentences,
     progress,
     verdict,
 )
 from reporting.summary import CampaignSummary
 from reporting.verdicts import TrustVerdict, judge_campaign, judge_round
+from reporting.win_rate_chart import draw_win_rates
+
+_CHART = 420, 170
+"""Width and height of the first screen's chart, in pixels."""
 
 CELL = 160
 """Most characters of a value that is a mapping or a list."""
@@ -104,6 +109,9 @@ def render_report(summary: CampaignSummary, *, generated_at: str = "") -> str:
         progress=progress(summary),
         headline=headline(summary),
         glance=at_a_glance(summary),
+        setup=[(name, visible(value)) for name, value in summary.setup],
+        chart=draw_win_rates(summary, *_CHART, pad=14, left=30),
+        next_step=next_step(summary),
         overrides=override_sentences(summary),
         directory=visible(summary.directory),
         generated_at=generated_at,

@@ -267,6 +267,28 @@ def failure_sentence(summary: CampaignSummary) -> str:
     return visible(f"The last run failed: {why}. {summary.failure.remedy}".strip())
 
 
+def next_step(summary: CampaignSummary) -> str:
+    """What to do next, with the command to type; empty while nothing has to be done."""
+    folder = summary.directory
+    config = str(Layout(Path(folder)).config)
+    again = shlex.join(("ratchet", "run", config, "--campaign-dir", folder))
+    if summary.state == "waiting":
+        return visible(_capital(summary.doing)) + "."
+    if summary.state == "stopped":
+        return f"Resume it: `{visible(again)}`."
+    if summary.state != "finished" or not summary.rounds:
+        return ""
+    incumbent = incumbent_number(summary)
+    if not incumbent:
+        branch = ("ratchet", "branch", folder, "--from-round", "0", "--set", "KEY=VALUE")
+        return (
+            "Nothing was promoted. Read the cautions of the last round, then try other values: "
+            f"`{visible(shlex.join(branch))}`."
+        )
+    publish = ("ratchet", "publish", folder, "--round", str(incumbent), "--to", "FOLDER")
+    return f"Read some samples, then publish it: `{visible(shlex.join(publish))}`."
+
+
 def progress(summary: CampaignSummary) -> str:
     """How many rounds are done, and what runs now."""
     done = sum(map(is_over, summary.rounds))
