@@ -30,6 +30,9 @@ def headline(summary: CampaignSummary) -> str:
     incumbent = incumbent_number(summary)
     result = _against_base(incumbent_row(summary), summary.settings.confidence)
     later = [row for row in summary.rounds if row.round > incumbent]
+    asking = [row.round for row in later if row.at_gate.action == "ask"]
+    if asking:
+        return f"{_capital(list_rounds(asking))} needs your decision. {result}"
     undone = [row.round for row in later if row.promoted]
     if undone:
         were = "were" if len(undone) > 1 else "was"
