@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from dpo_core.config import Count, PositiveShare, SftConfig, TrainingConfig
-from dpo_core.jobs import ChildJob, Kinds, job_kinds
+from dpo_core.jobs import ChildJob, JobResult, Kinds, job_kinds
 from dpo_core.training.results import AverageResult, BaseResult, DpoResult, LogpsResult
 
 
@@ -41,6 +41,20 @@ class DpoJob(ChildJob[DpoResult]):
     config: TrainingConfig = TrainingConfig()
     seed: int = 0
     threads: Count = 1
+
+    @property
+    def devices(self) -> int | Literal["all"]:
+        return "all" if self.config.processes == "auto" else self.config.processes
+
+
+class JoinJob(ChildJob[JobResult]):
+    """Train a round together with other machines, whose first one has its `DpoJob`.
+
+    config: with this machine's options of torchrun.
+    """
+
+    op: Literal["join"] = "join"
+    config: TrainingConfig
 
     @property
     def devices(self) -> int | Literal["all"]:
@@ -93,6 +107,6 @@ class LogpsJob(ChildJob[LogpsResult]):
     threads: Count = 1
 
 
-TrainingJob = DpoJob | BaseJob | AverageJob | LogpsJob
+TrainingJob = DpoJob | JoinJob | BaseJob | AverageJob | LogpsJob
 
-JOBS: Kinds[TrainingJob] = job_kinds(DpoJob, BaseJob, AverageJob, LogpsJob)
+JOBS: Kinds[TrainingJob] = job_kinds(DpoJob, JoinJob, BaseJob, AverageJob, LogpsJob)

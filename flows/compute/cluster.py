@@ -29,10 +29,12 @@ class Room:
 
 @dataclass(frozen=True)
 class ClusterNode:
-    """A node that is alive: what it has in all, and what nobody has reserved."""
+    """A node that is alive: what it has in all, and what nobody has reserved. address: by which the
+    others reach it."""
 
     id: str
     name: str
+    address: str
     number: int
     room: Room
     free: Room

@@ -4,6 +4,7 @@ import os
 import platform
 import queue
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -83,6 +84,13 @@ class ChildOwner:
             self._child.process.send_signal(signal.SIGTERM)
             self._idle.wait()
 
+    def free_port(self) -> int:
+        """A port of this machine that nothing listens at."""
+        with socket.socket() as free:
+            free.bind(("", 0))
+            port: int = free.getsockname()[1]
+        return port
+
     def cpu_seconds(self) -> float:
         return 0.0 if self._child is None else self._child.cpu_seconds()
 
@@ -110,7 +118,6 @@ class ChildOwner:
 
     def _described(self, error: Exception) -> DescribedError:
         described = describe_error(error)
-        described["typed"] = getattr(error, "deliberate", described["typed"])
         if described["kind"] == "died":
             described["message"] = f"on node {self._node}, {described['message']}"
         return described

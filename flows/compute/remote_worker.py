@@ -130,6 +130,10 @@ class RemoteWorker:
             RESUME,
         )
 
+    def free_port(self) -> int:
+        """A port of its node that nothing listens at."""
+        return int(self._get(self._owner.free_port.remote(), _ANSWER_S))
+
     def cpu_seconds(self) -> float:
         """As far as it is known: a lost owner can no longer be asked."""
         if self.alive():

@@ -164,6 +164,12 @@ def check_compute(compute: ComputeConfig, training: TrainingOptions) -> None:
             f"compute.address {compute.address} is of a Ray cluster, but compute.kind is local: "
             "set compute.kind to ray, or remove compute.address"
         )
+    if compute.nodes > 1 and compute.address is None:
+        raise ValueError(
+            f"compute.nodes {compute.nodes} needs a Ray cluster of as many machines: set "
+            "compute.kind to ray and compute.address to that of the cluster, or remove "
+            "compute.nodes"
+        )
 
 
 def check_pairs(pairs: PairsConfig, judge: AnyJudgeConfig) -> None:

@@ -88,6 +88,16 @@ CASES = [
             "remove compute.address": {"compute.address": GONE},
         },
     ),
+    Case(
+        {"compute.nodes": 2},
+        {
+            "set compute.kind to ray and compute.address to that of the cluster": {
+                "compute.kind": "ray",
+                "compute.address": "node-a:6379",
+            },
+            "remove compute.nodes": {"compute.nodes": GONE},
+        },
+    ),
     # ── storage ──────────────────────────────────────────────────────────────────────────────────
     Case({"storage.url": "/bucket"}, {"gs://, az://, file://": {"storage.url": "file:///bucket"}}),
     Case(

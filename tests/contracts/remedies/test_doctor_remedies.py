@@ -335,6 +335,10 @@ CASES = {
             )
         },
     ),
+    "fewer nodes than train together": Case(
+        lambda here: cluster.check_count(3, 2),
+        {"Lower it to at most 2": lambda here: cluster.check_count(2, 2)},
+    ),
     "nothing at the address": Case(
         lambda here: cluster.check_cluster(
             here.config(compute={"kind": "ray", "address": "127.0.0.1:1"})

@@ -126,6 +126,7 @@ KEYS: Mapping[str, Takes] = {
     "compute.address": or_else(like("[^ :/]+:[0-9]{1,5}"), None),
     "compute.place_timeout_s": _POSITIVE,
     "compute.attempts": _COUNT,
+    "compute.nodes": _COUNT,
     "evaluation.gate_prompts": or_else(_COUNT, "auto"),
     "evaluation.samples_per_prompt": _COUNT,
     "evaluation.confidence": number(0, 1, above=True, below=True),
