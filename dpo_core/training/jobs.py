@@ -1,7 +1,7 @@
 """Jobs of the training process. Loads no torch."""
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -23,6 +23,18 @@ class DpoJob(ChildJob[DpoResult]):
     checkpoints: folder from which a killed round resumes; removed when the round is finished.
     events_dir: folder for the curve as TensorBoard events, written while the round trains.
     """
+
+    writes: ClassVar[frozenset[str]] = frozenset(
+        {
+            "out_dir",
+            "curve_path",
+            "reference_logps_path",
+            "adapter_dir",
+            "optimiser_to",
+            "events_dir",
+        }
+    )
+    stays: ClassVar[frozenset[str]] = frozenset({"cache_dir", "checkpoints"})
 
     op: Literal["dpo"] = "dpo"
     policy_dir: Path
@@ -69,6 +81,8 @@ class BaseJob(ChildJob[BaseResult]):
     out_dir: folder for the base policy. curve_path: parquet file to write, schema SFT_CURVE.
     """
 
+    writes: ClassVar[frozenset[str]] = frozenset({"out_dir", "curve_path"})
+
     op: Literal["base"] = "base"
     model: str | None = None
     revision: str | None = None
@@ -87,6 +101,8 @@ class BaseJob(ChildJob[BaseResult]):
 class AverageJob(ChildJob[AverageResult]):
     """Write to `out_dir` the policy that lies the share `rate` of the way from `from_dir`'s weights
     to `to_dir`'s, in float32. Config and tokenizer are those of `to_dir`."""
+
+    writes: ClassVar[frozenset[str]] = frozenset({"out_dir"})
 
     op: Literal["average"] = "average"
     from_dir: Path

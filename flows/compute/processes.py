@@ -17,9 +17,10 @@ from flows.compute.judge_models import JudgeModels
 from flows.compute.metering import CostMeter
 from flows.compute.pool import WorkerPool
 from flows.compute.shards import Done, carry_out_in_shards
+from flows.compute.shipping import Shipper
 from flows.compute.workers import WorkerNeeds, count_workers, engine_needs, judge_needs
 from flows.config import CampaignConfig
-from flows.config.compute import ComputeConfig, Workers
+from flows.config.compute import Workers
 from flows.harness.offline import ENVIRONMENT as OFFLINE
 from flows.harness.suite_task import SuiteTask
 from generation.config import SamplingConfig
@@ -61,7 +62,7 @@ class Processes:
         self._meter = meter
         self._progress = progress
         self._here = LocalExecutor()
-        self._executor = executor or _executor(config.compute, layout, progress) or self._here
+        self._executor = executor or _executor(config, layout, progress) or self._here
         self._processes = config.training.processes
         self._pools = {
             "sampling": WorkerPool(self._start_engine, self._executor),
@@ -261,15 +262,19 @@ def _one_at_a_time(config: SamplingConfig, *, on_gpu: bool) -> bool:
 
 
 def _executor(
-    compute: ComputeConfig, layout: Layout, progress: CampaignProgress
+    config: CampaignConfig, layout: Layout, progress: CampaignProgress
 ) -> Executor | None:
     """The cluster of the config; None for this machine."""
+    compute = config.compute
     if compute.kind == "local":
         layout.workers.unlink(missing_ok=True)  # of a run on a cluster that was killed
         return None
     from flows.compute.ray_executor import RayExecutor
 
-    return RayExecutor(compute, layout.workers, progress.notice)
+    shipper = None
+    if compute.cache_dir is not None and config.storage.url is not None:
+        shipper = Shipper(config.storage.url, Path(compute.cache_dir), layout.root)
+    return RayExecutor(compute, layout.workers, progress.notice, shipper)
 
 
 def check_weights(policy: Path) -> None:

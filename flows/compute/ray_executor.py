@@ -28,6 +28,7 @@ from flows.compute.gang import Gang
 from flows.compute.owner import ChildOwner, SharedFolder, describe_versions
 from flows.compute.placement import Demand
 from flows.compute.remote_worker import OwnerLost, RemoteWorker
+from flows.compute.shipping import Shipper
 from flows.compute.workers import MachineResources
 from flows.config.compute import ComputeConfig
 
@@ -181,17 +182,26 @@ class _Held:
 class RayExecutor:
     """Workers on the nodes of a Ray cluster; it is connected to when the first one is needed.
 
-    status: file that tells which node does what. notice: shows people a wait.
+    status: file that tells which node does what. notice: shows people a wait. shipper: where nodes
+    do not see the campaign's folder.
     """
 
     exclusive = True
 
-    def __init__(self, compute: ComputeConfig, status: Path, notice: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        compute: ComputeConfig,
+        status: Path,
+        notice: Callable[[str], None],
+        shipper: Shipper | None = None,
+    ) -> None:
         self.attempts = compute.attempts
         self._compute = compute
         self._status = status
         self._notice = notice
-        self._folder = SharedFolder(status.absolute(), token_hex(16), Path.cwd())
+        self._shipper = shipper
+        cache = None if shipper is None else shipper.cache
+        self._folder = SharedFolder(status.absolute(), token_hex(16), Path.cwd(), cache)
         self._held: dict[RemoteWorker, _Held] = {}
         self._placed: set[Demand] = set()
         self._lock = threading.RLock()
@@ -308,7 +318,8 @@ class RayExecutor:
             "max_concurrency": 4,  # it is asked for costs, stopped and closed while it works
         }
         owner = ray.remote(ChildOwner).options(**options).remote(node.name)
-        worker = RemoteWorker(plan, node, owner, _answer, self._release, self._set_doing)
+        told = (self._release, self._set_doing, self._shipper)
+        worker = RemoteWorker(plan, node, owner, _answer, *told)
         with self._lock:
             self._held[worker] = _Held(group, owner, node, needs, "starting")
         self._write_status()

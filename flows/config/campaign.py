@@ -137,7 +137,7 @@ class CampaignConfig(Section):
         checks.check_judges(self.judge, self.evaluation_judge, self.people)
         checks.check_people(self.people_config, self.budget.human_labels, self.judge)
         checks.check_sampling(self.sampling, self.answers_each, self.compute)
-        checks.check_compute(self.compute, self.training)
+        checks.check_compute(self.compute, self.training, self.storage)
         checks.check_pairs(self.pairs, self.judge)
         checks.check_rejected(self.pairs, self.judge, self.training, self.rounds)
         checks.check_draws(self.prompts, self.sampling, self.pairs, self.judge)

@@ -34,6 +34,12 @@ class ComputeConfig(Section):
         description="kind ray: how often a shard, or training, is begun when its process, actor or "
         "machine is lost",
     )
+    cache_dir: str | None = Field(
+        None,
+        pattern=r"^/.",
+        description="kind ray: absolute folder on each node for the files that its jobs read, "
+        "fetched from storage.url; for clusters whose nodes do not share the campaign's folder",
+    )
 
     sampling_workers: Workers = Field(
         "auto",

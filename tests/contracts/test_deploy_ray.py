@@ -132,6 +132,9 @@ def test_a_misspelt_key_is_found() -> None:
         kubernetes_validate.validate(whole, "1.37", strict=True)
 
 
+WORKERS = {"rayjob": "rayjob-gpu", "campaign": "raycluster-gpu"}
+
+
 def command_of(name: str) -> list[str]:
     """The arguments of `ratchet run` in a manifest."""
     if name == "rayjob":
@@ -148,7 +151,10 @@ def test_a_campaign_takes_the_arguments(
     config, *rest = command_of(name)
     overrides = [value for before, value in itertools.pairwise(rest) if before == "--set"]
     monkeypatch.setattr("flows.config.reading.read_stored_config", lambda url: None)
-    loaded = load_config(ROOT / "configs" / "demo-cpu.yaml", overrides)
+    cluster = ["compute.kind=ray", "compute.address=head:1"]  # ratchet-job says it for a RayJob
+    loaded = load_config(ROOT / "configs" / "demo-cpu.yaml", [*overrides, *cluster])
+    caches = [m["mountPath"] for m in PODS[WORKERS[name]]["containers"][0]["volumeMounts"]]
+    assert loaded.compute.cache_dir in caches
     assert loaded.storage.url is not None and loaded.storage.url.endswith("/my-campaign")
     assert (config, rest[:2]) == ("campaign.yaml", ["--campaign-dir", "/campaign/files"])
     assert loaded.sampling.dtype == loaded.training.compute_dtype == "bfloat16"

@@ -128,6 +128,7 @@ KEYS: Mapping[str, Takes] = {
     "compute.place_timeout_s": _POSITIVE,
     "compute.attempts": _COUNT,
     "compute.nodes": _COUNT,
+    "compute.cache_dir": or_else(like("/.+"), None),
     "evaluation.gate_prompts": or_else(_COUNT, "auto"),
     "evaluation.samples_per_prompt": _COUNT,
     "evaluation.confidence": number(0, 1, above=True, below=True),

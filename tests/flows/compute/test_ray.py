@@ -85,13 +85,17 @@ def nodes() -> Iterator[Nodes]:
 
 
 @contextmanager
-def started(nodes: int, cpus: int, gpus: int = 0) -> Iterator[Nodes]:
-    """GPUs are Ray's numbers alone: it does not look whether they exist."""
+def started(nodes: int, cpus: int, gpus: int = 0, hidden: Path | None = None) -> Iterator[Nodes]:
+    """GPUs are Ray's numbers alone: it does not look whether they exist. hidden: a folder in whose
+    place the nodes have an empty one of their own, as machines without a common disk have."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment().items():
             patch.setenv(name, value)
         patch.delenv("RATCHET_PRELOADED", raising=False)
         command = [sys.executable, str(HERE / "ray_nodes.py"), *map(str, (nodes, cpus, gpus))]
+        if hidden is not None:
+            mount = 'mount -t tmpfs none "$0" && exec "$@"'
+            command = ["unshare", "-m", "sh", "-c", mount, str(hidden), *command]
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as process:
