@@ -158,7 +158,7 @@ def test_training_goes_on_elsewhere_from_its_last_checkpoint(
     """The first machine is told to stop, and its disk is gone."""
     campaign = finished.copied(tmp_path / "first")
     settings = [f"storage.url=file://{tmp_path}/bucket", "storage.checkpoints=true"]
-    settings += ["rounds=1", "training.epochs=150", "training.checkpoint_every=3"]
+    settings += ["rounds=1", "training.epochs=60", "training.checkpoint_every=3"]
     command = [*RUN, *SETTINGS, *(part for each in settings for part in ("--set", each))]
     first = subprocess.Popen(
         [sys.executable, "-m", "flows.cli", *command],
