@@ -234,7 +234,8 @@ def _truncated(results: Sequence[Result]) -> Iterator[str]:
     yield (
         "The first round of a seed, from the same answers and scores. reject: a cut answer may "
         "lose and never wins; avoid: it is paired where there is no other; drop: pairs with one "
-        "are left out. Changes against the base, in points."
+        "are left out. Changes against the base, in points. What this shows is why `reject` is the "
+        "default of judges that score."
     )
     yield ""
     yield from _head("pairs.truncated", "seed", "pairs", "followed", "cut", "KL")
@@ -266,8 +267,8 @@ def _about_others(others: Sequence[Result]) -> Iterator[str]:
         yield (
             "TRL's trainer computes in bfloat16 with float32 weights, samples with transformers, "
             "compares two answers per prompt by the recipe's rule alone, keeps its reference, and "
-            "has the recipe's other numbers; it was stopped after three times the campaign's time, "
-            f"and looked at after each third. Seed {peer.seed}: followed {curve}."
+            "has the recipe's other numbers; it was stopped after three times the campaign's CPU "
+            f"time, and looked at after each sixth of that. Seed {peer.seed}: followed {curve}."
         )
 
 

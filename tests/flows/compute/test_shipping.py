@@ -152,21 +152,30 @@ def test_shards_of_nodes_with_disks_of_their_own(
 
 
 @pytest.mark.proof
-def test_a_campaign_on_nodes_with_disks_of_their_own(finished: Campaign, tmp_path: Path) -> None:
+def test_a_campaign_on_nodes_with_disks_of_their_own(tmp_path: Path) -> None:
     """Its files are those of one machine; the nodes never see its folder."""
-    campaign = Campaign.create(tmp_path)
-    folder = campaign.layout.root
-    folder.mkdir()
+    short = ("--set", "rounds=1", "--set", "sft.steps=20")
+    campaigns = []
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+        campaigns.append(Campaign.create(tmp_path / name))
+    here, there = campaigns
+    there.layout.root.mkdir()
     changes = ["compute.kind=ray", f"compute.cache_dir={tmp_path / 'node'}"]
     changes += [f"storage.url={(tmp_path / 'bucket').as_uri()}"]
-    with started(1, cpus=1, hidden=folder) as nodes:
+    with started(1, cpus=1, hidden=there.layout.root) as nodes:
         changes += [f"compute.address={nodes.address}"]
         options = [part for change in changes for part in ("--set", change)]
-        done = campaign.ratchet(*RUN, *options)
+        done = there.ratchet(*RUN, *short, *options)
     assert done.returncode == 0, done.stderr + done.stdout
-    for number, step in ((1, "completions"), (2, "completions"), (2, "training")):
-        ours, theirs = campaign.artifact(number, step), finished.artifact(number, step)
-        assert ours.entry.outputs.keys() == theirs.entry.outputs.keys()
-        for name in ("completions.parquet", "policy/model.safetensors"):
-            if name in ours.entry.outputs:
-                assert ours.entry.outputs[name] == theirs.entry.outputs[name]
+    assert (there.layout.root / "logs" / "training.log").stat().st_size
+    done = here.ratchet(*RUN, *short)
+    assert done.returncode == 0, done.stderr + done.stdout
+    for step, name in (
+        ("completions", "completions.parquet"),
+        ("training", "policy/model.safetensors"),
+        ("answers", "answers.parquet"),
+    ):
+        ours, theirs = there.artifact(1, step).entry, here.artifact(1, step).entry
+        assert ours.outputs.keys() == theirs.outputs.keys()
+        assert ours.outputs[name] == theirs.outputs[name]
