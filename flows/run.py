@@ -12,6 +12,7 @@ import yaml
 from rich.console import Console
 
 from dpo_core.atomic import is_unfinished, write_text
+from dpo_core.campaign.branching import read_origin
 from dpo_core.campaign.failure import clear_failure, write_failure
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.lock import locked
@@ -132,6 +133,9 @@ def open_campaign(
             raise
 
 
+_PATIENCE_SHARED_S = 15.0
+
+
 @contextmanager
 def _stored(
     layout: Layout, config: CampaignConfig, progress: CampaignProgress
@@ -155,7 +159,12 @@ def _stored(
 
     progress.starting("storage")
     bucket = Bucket(open_objects(url, make=True), url, say=progress.notice)
-    with stored(layout, bucket, config.storage.lease_s, end) as uploads:
+    origin = read_origin(layout)
+    shared = None
+    if origin is not None and origin.storage not in ("", url):
+        shared = Bucket(open_objects(origin.storage), origin.storage, patience_s=_PATIENCE_SHARED_S)
+    lease_s, checkpoints = config.storage.lease_s, config.storage.checkpoints
+    with stored(layout, bucket, lease_s, end, checkpoints, shared) as uploads:
         yield uploads
         began = time.monotonic()
         uploads.wait()

@@ -159,13 +159,18 @@ def weights_gib(shape: Shape | None) -> float:
     return _WEIGHT_BYTES * ((shape.parameters if shape else None) or 0) / _GIB
 
 
+def checkpoint_gib(shape: Shape | None) -> float:
+    """What training keeps on disk while it runs; 0 if the policy's size is unknown."""
+    return weights_gib(shape) * _CHECKPOINT_BYTES / _WEIGHT_BYTES
+
+
 def check_disk(config: CampaignConfig, root: Path, shape: Shape | None) -> DoctorFinding:
     """Whether the disk has room for the next round, and for all of them."""
     free = free_bytes(root)
     weights = weights_gib(shape)
     carried = _STATE_BYTES if config.training.optimiser_state == "carried" else 0
     policy = weights * (1 + carried / _WEIGHT_BYTES)
-    next_round = round_gib(config) + policy + weights * _CHECKPOINT_BYTES / _WEIGHT_BYTES
+    next_round = round_gib(config) + policy + checkpoint_gib(shape)
     campaign = config.rounds * round_gib(config) + weights + policy * policies_kept(config)
     what = (
         f"{_size(free / _GIB)} free; a round needs up to {_size(next_round)} during training "

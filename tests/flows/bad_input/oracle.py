@@ -119,6 +119,7 @@ KEYS: Mapping[str, Takes] = {
     "training.kl_budget_nats": or_else(_POSITIVE, None),
     "training.gradient_checkpointing": flag,
     "storage.url": or_else(like(r"(s3|gs)://[^/@?#]+(/[^@?#]*)?|file:///[^@?#]+"), None),
+    "storage.checkpoints": flag,
     "storage.lease_s": number(1),
     "training.processes": or_else(_COUNT, "auto"),
     "training.torchrun": texts,
