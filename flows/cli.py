@@ -28,15 +28,40 @@ from flows.worker.folder import DEFAULT_FOLDER
 
 app = typer.Typer(
     name="ratchet",
-    help="Iterative online DPO: sample, judge, train with the reference reset, evaluate, "
-    "promote.\n\n"
-    "A campaign is a folder. `ratchet run` creates and resumes it; other commands read or steer it."
-    "\n\nExit codes: 0 finished, 1 failed, 2 bad input, 75 waiting for people, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from dpo_core.campaign.identity import VERSION
+
+        print(f"ratchet {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Show Ratchet's version and exit.",
+        ),
+    ] = False,
+) -> None:
+    """Iterative online DPO: sample, judge, train with the reference reset, evaluate, promote.
+
+    A campaign is a folder. `ratchet init` writes a first config, `ratchet run` creates and resumes
+    a campaign; other commands read or steer it.
+
+    Exit codes: 0 finished, 1 failed, 2 bad input, 75 waiting for people, 130 interrupted.
+    """
 
 
 @app.command()

@@ -19,7 +19,8 @@ from dpo_core.server_keys import (
     sign_in_link,
     worker_key_path,
 )
-from flows.prefect.server import Pages, start_server
+from flows.config import check_is_campaign
+from flows.prefect.server import Pages, check_port, start_server
 from labeling.server import DEFAULT_FOLDER, Server, start
 from labeling.server.credentials import credentials_path
 from labeling.server.process import LOOPBACK, is_loopback
@@ -74,6 +75,9 @@ def serve_ui(root: Path, port: int, trusted: Sequence[str] = ()) -> None:
     dies.
     """
     layout = Layout(root)
+    check_is_campaign(layout)
+    if port:
+        check_port(port)
     write_report(read_summary(root), layout.report)
     command = f"ratchet link {shlex.quote(str(root))}"
     pages = Pages(trusted, sign_in_help(command, campaign_key_path(layout)))

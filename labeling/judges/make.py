@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 
 from dpo_core.config import Section
 from dpo_core.errors import ConfigError
+from dpo_core.find_model import names_folder
 from dpo_core.import_path import load_function, source_hash
 from dpo_core.records import Completion, Score
 from labeling.judges.config import (
@@ -110,7 +111,7 @@ def _read_model_config(model: str) -> _ModelConfig | None:
     _check_library("vllm", "pip install 'ratchet-dpo[gpu]', or judge behind an endpoint")
     folder = Path(model)
     if not folder.is_dir():
-        if model.startswith(("/", ".", "~")):
+        if names_folder(model):
             raise ConfigError(
                 f"judge.model: there is no folder {model}",
                 "Give the folder of a model, or its name on the hub.",
