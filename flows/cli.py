@@ -24,6 +24,7 @@ from flows.commands.options import (
     interruptible,
 )
 from flows.commands.worker import schedule, submit, worker
+from flows.operations.start_folder import CONFIG, list_recipes, start_folder
 from flows.worker.folder import DEFAULT_FOLDER
 
 app = typer.Typer(
@@ -111,6 +112,24 @@ def run(
             )
             _write_report_and_table(root, console)
             update_trackers(root, lambda line: console.print(line, markup=False, soft_wrap=True))
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="New or other folder.")] = Path(),
+    recipe: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help=f"Config of a recipe: {', '.join(list_recipes())}."),
+    ] = None,
+) -> None:
+    """Write a first campaign: config, example prompts, a judge with its test, and what to do next.
+
+    With --recipe, write that recipe's config alone. Nothing is overwritten.
+    """
+    for path in start_folder(folder, recipe):
+        print(path)
+    there = "" if folder == Path() else f"cd {shlex.quote(str(folder))}; "
+    print(f"next: {there}ratchet doctor {CONFIG}")
 
 
 app.command()(status)

@@ -11,6 +11,7 @@ from typing import Literal
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import RatchetError
 from dpo_core.find_model import check_on_hub
+from dpo_core.install_hint import page
 from dpo_core.model_shape import read_shape
 from dpo_core.records import Prompt, Split
 from flows.config import CampaignConfig
@@ -98,7 +99,7 @@ def _probe(key: str, judge: RuleJudge, prompts: PromptsConfig) -> Iterator[Docto
             "judges",
             f"{key}.function {judge.function} was tried on made-up answers: {fault}",
             f"{key}.function",
-            "Return one answer for each item of the list, as docs/judges.md says.",
+            f"Return one answer for each item of the list, as {page('judges.md')} says.",
         )
 
 
