@@ -16,14 +16,13 @@ from flows.commands.inspect import compare, doctor, evaluate, status
 from flows.commands.labels import label, labels
 from flows.commands.options import (
     AllowHost,
-    Campaign,
     CampaignDir,
     Config,
     StoredCampaign,
     check_hosts,
     interruptible,
 )
-from flows.commands.worker import schedule, submit, worker
+from flows.commands.worker import cancel, pause, resume, schedule, submit, up, worker
 from flows.operations.start_folder import CONFIG, list_recipes, start_folder
 from flows.worker.folder import DEFAULT_FOLDER
 
@@ -154,20 +153,30 @@ def report(
 
 @app.command()
 def ui(
-    campaign: Campaign,
+    campaign: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Folder of a campaign; without one, the console of all campaigns here.",
+            metavar="[CAMPAIGN]",
+        ),
+    ] = None,
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port on the loopback address; 0: a free one.")
     ] = 4200,
     allow_host: AllowHost = None,
 ) -> None:
-    """Serve a campaign's Prefect pages and report in the browser.
+    """Serve the console, or a campaign's Prefect pages and report, in the browser.
 
-    Also works while the campaign runs. The printed link signs one browser in. Ctrl-C stops it.
+    Also works while campaigns run. The printed link signs one browser in. Ctrl-C stops it. To start
+    and steer campaigns from the console, use `ratchet up`.
     """
-    from flows.operations.serve import serve_ui
+    from flows.operations.serve import serve_console, serve_ui
 
     with interruptible(resumable=False):
-        serve_ui(campaign, port, check_hosts(allow_host))
+        if campaign is None:
+            serve_console(port, check_hosts(allow_host))
+        else:
+            serve_ui(campaign, port, check_hosts(allow_host))
 
 
 @app.command()
@@ -185,9 +194,13 @@ def link(
     print(new_link(folder))
 
 
+app.command()(up)
 app.command()(doctor)
 app.command()(worker)
 app.command()(submit)
+app.command()(pause)
+app.command()(resume)
+app.command()(cancel)
 app.command()(decide)
 app.command()(schedule)
 app.add_typer(label)

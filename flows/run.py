@@ -6,13 +6,14 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import yaml
 from rich.console import Console
 
 from dpo_core.atomic import is_unfinished, write_text
+from dpo_core.campaign.failure import clear_failure, write_failure
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.lock import locked
 from dpo_core.campaign.remote import read_place
@@ -111,9 +112,10 @@ def open_campaign(
     check_bucket(layout, config)
     with (
         locked(layout.lock),
-        CampaignProgress(console, config.rounds) as progress,
+        CampaignProgress(console, config.rounds, layout.progress) as progress,
         _stored(layout, config, progress) as uploads,
     ):
+        clear_failure(layout)
         config, changes = adopt_config(layout, config)
         rounds = counted(config.rounds, "round")
         progress.note(f"campaign {config.name} in {root}, {rounds}{hint}")
@@ -121,7 +123,14 @@ def open_campaign(
             progress.note("config changed; what depends on it runs again: " + "; ".join(changes))
         if warning := shared_judge_warning(config):
             progress.note(warning)
-        yield config, progress, uploads
+        try:
+            yield config, progress, uploads
+        except WaitingForPeople:
+            raise
+        except Exception as error:
+            with suppress(OSError):  # a full disk may be the cause
+                write_failure(layout, error)
+            raise
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from reporting.certification import (
     ON_SET,
     certification_summary,
 )
-from reporting.sentences import headline
+from reporting.sentences import failure_sentence, headline
 from reporting.summary import CampaignSummary
 
 VERSION = 1
@@ -60,6 +60,7 @@ _TOP: Mapping[str, tuple[Schema, str]] = {
     ),
     "rounds_planned": ({"type": "integer", "minimum": 1}, "rounds in the config"),
     "doing": (_TEXT, "what runs now, or what people are asked for; otherwise empty"),
+    "failure": (_TEXT, "why the last run failed, and what to do; empty if it did not"),
     "headline": (_TEXT, "the result so far, in one to three sentences"),
     "stopped": (_STOPPED, "the rule that ended the campaign early, and why; null if none did"),
     "taken_back": (
@@ -107,6 +108,7 @@ def as_json(summary: CampaignSummary) -> dict[str, object]:
         "state": summary.state,
         "rounds_planned": summary.rounds_planned,
         "doing": summary.doing,
+        "failure": failure_sentence(summary),
         "headline": headline(summary),
         "stopped": asdict(summary.stopped) if summary.stopped is not None else None,
         "taken_back": [_plain(asdict(retraction)) for retraction in summary.retractions],

@@ -9,7 +9,14 @@ from dpo_core.text import visible
 from reporting.at_a_glance import at_a_glance
 from reporting.cells import TableSection
 from reporting.sections import first_screen, sections
-from reporting.sentences import cautions, gate_decisions, headline, override_sentences, progress
+from reporting.sentences import (
+    cautions,
+    failure_sentence,
+    gate_decisions,
+    headline,
+    override_sentences,
+    progress,
+)
 from reporting.summary import CampaignSummary
 
 if TYPE_CHECKING:
@@ -40,6 +47,8 @@ def render_table(summary: CampaignSummary, *, whole: bool = True) -> "Renderable
         _unwrapped(state, "dim") if waiting else Text(state, style="dim"),
         Text(headline(summary), style="bold"),
     ]
+    if failure := failure_sentence(summary):
+        top.append(_unwrapped(f"! {failure}", "red"))
     top += [_unwrapped(f"! {sentence}", "yellow") for sentence in override_sentences(summary)]
     top += [Text(f"{question} {answer}") for question, answer in at_a_glance(summary)]
     top += [Text(decision) for decision in gate_decisions(summary)]

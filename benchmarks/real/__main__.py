@@ -60,7 +60,7 @@ def play(options: Namespace) -> Result:
     campaign, took, machine = play_campaign(folder / "campaign", sets, folder / "took.jsonl")
     facts = _facts(machine, campaign, options.sets)
     if arm.peer:
-        result, asked = play_peer(campaign, TIMES * took.wall_s, folder, facts, seed)
+        result, asked = play_peer(campaign, TIMES * took.cpu_s, folder, facts, seed)
         return with_earlier(_asked_after(result, asked, options, folder), options.results)
     result = Result(
         arm.name,

@@ -44,7 +44,7 @@ ARMS: Mapping[str, Arm] = {
     for arm in (
         Arm("rounds", "the recipe, three rounds"),
         Arm("offline", "as many labels in one offline round", offline=True),
-        Arm("trl", "TRL's OnlineDPOTrainer, three times the time", peer=True),
+        Arm("trl", "TRL's OnlineDPOTrainer, three times the CPU time", peer=True),
         Arm("drop", "pairs with a cut answer are dropped", truncated="drop"),
         Arm("avoid", "cut answers are avoided", truncated="avoid"),
     )

@@ -266,8 +266,8 @@ def _about_others(others: Sequence[Result]) -> Iterator[str]:
         yield (
             "TRL's trainer computes in bfloat16 with float32 weights, samples with transformers, "
             "compares two answers per prompt by the recipe's rule alone, keeps its reference, and "
-            "has the recipe's other numbers; it was stopped after three times the campaign's time, "
-            f"and looked at after each third. Seed {peer.seed}: followed {curve}."
+            "has the recipe's other numbers; it was stopped after three times the campaign's CPU "
+            f"time, and looked at after each sixth of that. Seed {peer.seed}: followed {curve}."
         )
 
 

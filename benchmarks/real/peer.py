@@ -1,4 +1,4 @@
-"""The arm of TRL's trainer: from the base of a seed's campaign, for so many times its time."""
+"""The arm of TRL's trainer: from the base of a seed's campaign, for so many times its CPU time."""
 
 import json
 from collections.abc import Sequence
@@ -8,9 +8,10 @@ from typing import Any
 from benchmarks.measure import child_result
 from benchmarks.real.after import Asked, ask
 from benchmarks.real.campaign import Campaign
-from benchmarks.real.kept import Took, kept
+from benchmarks.real.kept import Took
 from benchmarks.real.questions import Questions
 from benchmarks.real.results import BASE, Answered, Answers, Result
+from dpo_core.atomic import make_folder, write_text
 from dpo_core.children import child_environment
 from dpo_core.hashing import content_id, policy_id
 from dpo_core.records import prompt_from_row
@@ -18,18 +19,20 @@ from dpo_core.tables import iterate_rows
 from examples.instructions import judge
 from generation.prompts import read_pool
 
-TIMES, PARTS = 3, 3
-"""The campaign's wall time so often; its policy is looked at so often, evenly over that time."""
+TIMES, PARTS = 3, 6
+"""The campaign's CPU time so often; its policy is looked at so often, evenly over that time."""
 
 
 def play_peer(
-    campaign: Campaign, seconds: float, folder: Path, facts: dict[str, Any], seed: int
+    campaign: Campaign, cpu_seconds: float, folder: Path, facts: dict[str, Any], seed: int
 ) -> tuple[Result, Asked]:
-    """The curve as rounds of a result, and the last policy beside the base. seconds: in all."""
+    """The curve as rounds of a result, and the last policy beside the base. cpu_seconds: in all.
+
+    A run that was stopped goes on from the last part that it finished.
+    """
     config, training = campaign.config, campaign.config.training
     job = {
         "seed": seed,
-        "seconds": seconds,
         "parts": PARTS,
         "pairs_per_step": training.pairs_per_step,
         "learning_rate": training.learning_rate,
@@ -40,31 +43,27 @@ def play_peer(
     }
     base = campaign.policy(BASE)
     made = folder / f"trl-{content_id('trl', job, policy_id(base))[:8]}"
-
-    def make(beside: Path) -> None:
-        prompts = beside / "prompts.jsonl"
+    prompts = made / "prompts.jsonl"
+    make_folder(made)
+    if not prompts.exists():
         lines = (
             json.dumps({"messages": list(p.messages or ()), "row": dict(p.extra)})
             for p in read_pool(config.prompts)
             if p.split == "train"
         )
-        prompts.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        places = {"policy": str(base), "prompts": str(prompts), "out": str(beside)}
-        threads = config.threads if isinstance(config.threads, int) else 1
-        words = ["benchmarks.real.trl_side", json.dumps({**job, **places})]
-        told = child_result(words, child_environment(threads))
-        (beside / "parts.json").write_text(json.dumps(told["parts"]), encoding="utf-8")
-
-    took = kept(made, make)
-    parts = json.loads((made / "parts.json").read_text(encoding="utf-8"))
-    return _curve(campaign, made, parts, took, facts, seed)
+        write_text(prompts, "".join(f"{line}\n" for line in lines))
+    places = {"policy": str(base), "prompts": str(prompts), "out": str(made)}
+    asked = {**job, **places, "cpu_seconds": cpu_seconds}
+    threads = config.threads if isinstance(config.threads, int) else 1
+    words = ["benchmarks.real.trl_side", json.dumps(asked)]
+    parts = child_result(words, child_environment(threads))["parts"]
+    return _curve(campaign, made, parts, facts, seed)
 
 
 def _curve(
     campaign: Campaign,
     made: Path,
     parts: Sequence[dict[str, Any]],
-    took: Took,
     facts: dict[str, Any],
     seed: int,
 ) -> tuple[Result, Asked]:
@@ -73,7 +72,8 @@ def _curve(
     policies = {BASE: campaign.policy(BASE)}
     answers: dict[int, Answers] = {}
     groups: Sequence[str] = ()
-    rounds, before = [], 0.0
+    rounds = []
+    took = Took(sum(part["wall_s"] for part in parts), sum(part["cpu_s"] for part in parts))
     for part in parts:
         number = part["part"]
         policies[number] = made / f"{number}"
@@ -82,8 +82,7 @@ def _curve(
         took = Took(took.wall_s + again.wall_s, took.cpu_s + again.cpu_s)
         answers |= found.policies
         groups = found.groups
-        rounds.append(_row(part, before, folder))
-        before = part["seconds"]
+        rounds.append(_row(part, folder))
     result = Result(
         "trl",
         seed,
@@ -96,7 +95,7 @@ def _curve(
     return result, asked
 
 
-def _row(part: dict[str, Any], before: float, folder: Path) -> dict[str, Any]:
+def _row(part: dict[str, Any], folder: Path) -> dict[str, Any]:
     """A part of the time as a round; nothing is refused."""
     told = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
     kl = told["kl"].get("nats") or {"estimate": None, "low": None, "high": None}
@@ -105,7 +104,7 @@ def _row(part: dict[str, Any], before: float, folder: Path) -> dict[str, Any]:
         "promoted": True,
         "pairs": part["pairs"],
         "steps": part["steps"],
-        "seconds_round": part["seconds"] - before,
+        "seconds_round": part["wall_s"],
         "kl_base_nats": kl["estimate"],
         "kl_base_nats_low": kl["low"],
         "kl_base_nats_high": kl["high"],

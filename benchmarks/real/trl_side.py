@@ -1,10 +1,11 @@
 """TRL's OnlineDPOTrainer in bfloat16: `python -m benchmarks.real.trl_side JOB_JSON`.
 
 The job: `policy` to start from, `prompts` (JSON lines: messages, and the row that a judge reads),
-`out` for the policies, `seconds` after which it stops, `parts` in which these are divided: after
-each of them the policy is saved as `out`/1, `out`/2, …; and the recipe's numbers. The judge is the
-recipe's rule. Float32 masters, bfloat16 computation, answers by transformers: the way that TRL has
-on a CPU. Two answers per prompt; the reference is the policy that it started from.
+`out` for the policies, `cpu_seconds` after which it stops, `parts` in which these are divided:
+after each of them the policy is saved as `out`/1, `out`/2, …, with a checkpoint from which the same
+call goes on after a kill; and the recipe's numbers. The judge is the recipe's rule. Float32
+masters, bfloat16 computation, answers by transformers: the way that TRL has on a CPU. Two answers
+per prompt; the reference is the policy that it started from.
 """
 
 import json
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.trl_online import trl_options
+from dpo_core.atomic import write_json
 from dpo_core.records import Completion, Prompt
 from examples.instructions.judge import score
 
@@ -39,7 +41,11 @@ def train(job: dict[str, Any]) -> list[dict[str, Any]]:
     tokenizer = AutoTokenizer.from_pretrained(job["policy"])
     lines = Path(job["prompts"]).read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
-    stop = _stop(job, tokenizer)
+    out = Path(job["out"])
+    parts = _parts_of(out)
+    if len(parts) == job["parts"]:
+        return parts
+    stop = _stop(job, parts, tokenizer)
     trainer = OnlineDPOTrainer(
         model=AutoModelForCausalLM.from_pretrained(job["policy"], dtype=torch.float32),
         args=OnlineDPOConfig(**_settings(job)),
@@ -50,8 +56,18 @@ def train(job: dict[str, Any]) -> list[dict[str, Any]]:
         processing_class=tokenizer,
         callbacks=[stop],
     )
-    trainer.train()
-    return list(stop.parts)
+    trainer.train(resume_from_checkpoint=str(_checkpoint(out, parts[-1])) if parts else None)
+    return _parts_of(out)
+
+
+def _parts_of(out: Path) -> list[dict[str, Any]]:
+    path = out / "parts.json"
+    found: list[dict[str, Any]] = json.loads(path.read_text("utf-8")) if path.exists() else []
+    return found
+
+
+def _checkpoint(out: Path, part: dict[str, Any]) -> Path:
+    return out / "trl" / f"checkpoint-{part['steps']}"
 
 
 def rewards_of(eos: int) -> Any:
@@ -81,30 +97,43 @@ def rewards_of(eos: int) -> Any:
     return rewards
 
 
-def _stop(job: dict[str, Any], tokenizer: Any) -> Any:
-    """A callback that saves the policy after each part of the time, and ends after the last."""
+def _stop(job: dict[str, Any], parts: list[dict[str, Any]], tokenizer: Any) -> Any:
+    """A callback that saves policy and checkpoint after each part, and ends after the last.
+
+    A part is counted once its checkpoint is on disk: parts.json is written last.
+    """
     from transformers import TrainerCallback
 
     from dpo_core.training.runtime import save_policy
 
     class Stop(TrainerCallback):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.parts: list[dict[str, Any]] = []
-            self.began = time.monotonic()
+            self.began = time.monotonic(), time.process_time()
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **named: Any) -> None:
-            self.began = time.monotonic()
+            self.began = time.monotonic(), time.process_time()
 
         def on_step_end(self, args: Any, state: Any, control: Any, **named: Any) -> None:
-            seconds = time.monotonic() - self.began
-            if seconds >= job["seconds"] * (len(self.parts) + 1) / job["parts"]:
-                number = len(self.parts) + 1
-                save_policy(named["model"], tokenizer, Path(job["out"]) / f"{number}")
-                pairs = state.global_step * job["pairs_per_step"]
-                told = {"steps": state.global_step, "pairs": pairs, "seconds": seconds}
-                self.parts.append({"part": number, **told})
-                print(json.dumps(self.parts[-1]), file=sys.stderr, flush=True)
-            control.should_training_stop = len(self.parts) == job["parts"]
+            used = time.process_time() - self.began[1]
+            if used >= job["cpu_seconds"] / job["parts"]:
+                save_policy(named["model"], tokenizer, Path(job["out"]) / f"{len(parts) + 1}")
+                control.should_save = True
+            control.should_training_stop = control.should_save and len(parts) + 1 == job["parts"]
+
+        def on_save(self, args: Any, state: Any, control: Any, **named: Any) -> None:
+            wall, used = self.began
+            self.began = time.monotonic(), time.process_time()
+            parts.append(
+                {
+                    "part": len(parts) + 1,
+                    "steps": state.global_step,
+                    "pairs": state.global_step * job["pairs_per_step"],
+                    "wall_s": round(self.began[0] - wall, 2),
+                    "cpu_s": round(self.began[1] - used, 2),
+                }
+            )
+            write_json(Path(job["out"]) / "parts.json", parts)
+            print(json.dumps(parts[-1]), file=sys.stderr, flush=True)
 
     return Stop()
 
@@ -118,6 +147,7 @@ def _settings(job: dict[str, Any]) -> dict[str, Any]:
         gradient_accumulation_steps=job["pairs_per_step"] // batch,
         num_train_epochs=100,  # the time ends it
         bf16=True,
+        save_total_limit=1,
     )
 
 

@@ -8,6 +8,7 @@
   rounds/01/<step>-<fp8>/  the steps of round 1; `.….partial` beside them while being made
   labels/01.jsonl          what people were asked in round 1, and every answer seen, append-only
   waiting.json             what the campaign waits for, while it waits for people
+  failure.json             why the last run failed, until another one begins
   branch.json              of a branch: from which campaign, at which round, with which changes
   decisions.jsonl          what people decided about policies that did not pass the gate
   cache/judges/            replies of language models, by content; removing them costs asking again
@@ -20,6 +21,7 @@
   tensorboard/             the curves of each round's training, and the rounds, as events
   storage.json             where else the campaign is, and how far that copy goes; what is missing
                            here is read from there
+  progress.json            the step that the running process is at
   lock                     held by the process that runs the campaign
   workers.json             of a run on a cluster: which node does what now
   logs/                    what children and Prefect print
@@ -65,9 +67,13 @@ def round_number(name: str) -> int:
     return int(name)
 
 
+CAMPAIGNS = Path("campaigns")
+"""Folder of campaigns for which no other folder is named."""
+
+
 def default_root(name: str) -> Path:
     """Where a campaign of that name lies unless another folder is named."""
-    return Path("campaigns") / name
+    return CAMPAIGNS / name
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,14 @@ class Layout:
     @property
     def waiting(self) -> Path:
         return self.root / "waiting.json"
+
+    @property
+    def progress(self) -> Path:
+        return self.root / "progress.json"
+
+    @property
+    def failure(self) -> Path:
+        return self.root / "failure.json"
 
     @property
     def branch(self) -> Path:

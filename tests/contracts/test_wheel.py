@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TRAVELS = (
-    *("dpo_core", "examples", "flows", "generation", "labeling", "reporting"),
+    *("console", "dpo_core", "examples", "flows", "generation", "labeling", "reporting"),
     *("configs", "constraints", "pyproject.toml", "README.md", "LICENSE"),
 )
 
