@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -261,7 +262,7 @@ def wait_for_people(
 
 
 def check_folder(layout: Layout) -> None:
-    """Raise BadInput for a folder that cannot hold a campaign. Writes nothing."""
+    """Raise BadInput for a folder that cannot hold a campaign. Leaves nothing there."""
     root = layout.root
     try:
         absolute = root.absolute()
@@ -272,6 +273,7 @@ def check_folder(layout: Layout) -> None:
         ) from None
     if not nearest.is_dir():
         raise BadInput(f"{nearest} is a file", "Name a folder with --campaign-dir.")
+    _check_writable(nearest)
     if not layout.config.exists() and root.is_dir() and any(root.iterdir()):
         known = {layout.lock.name, layout.prefect.name, "logs"}
         names = {path.name for path in root.iterdir() if not is_unfinished(path)}
@@ -280,6 +282,17 @@ def check_folder(layout: Layout) -> None:
                 f"{root} is not empty and is not a campaign",
                 "Name a new or an existing campaign's folder with --campaign-dir.",
             )
+
+
+def _check_writable(folder: Path) -> None:
+    """By a folder that is removed at once: permissions alone do not tell."""
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".ratchet-", dir=folder))
+    except OSError as error:
+        raise BadInput(
+            f"{folder} cannot be written to: {error.strerror}",
+            "Make it writable, or name another folder with --campaign-dir.",
+        ) from None
 
 
 def adopt_config(layout: Layout, config: CampaignConfig) -> tuple[CampaignConfig, list[str]]:

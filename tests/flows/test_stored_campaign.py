@@ -250,5 +250,5 @@ def test_extra_that_is_not_installed_is_named(stored: tuple[Campaign, str], tmp_
     hidden = Campaign(campaign.folder)
     hidden.variables["PYTHONPATH"] = f"{tmp_path}:{campaign.environment()['PYTHONPATH']}"
     done = hidden.ratchet(*RUN, "--set", f"storage.url={url}")
-    assert done.returncode == 2 and "ratchet-dpo[storage]" in done.stderr
+    assert done.returncode == 2 and "pip install -e '.[storage]'" in done.stderr
     assert hidden.ratchet("status", str(campaign.layout.root)).returncode == 0
