@@ -23,7 +23,7 @@
   // A button that keeps the focus would take Enter, and keys of answers with it.
   document.addEventListener("click", (event) => {
     if (event.isTrusted && event.detail > 0 && event.target.closest("button.panel__header, .pagination__button"))
-      setTimeout(focusQuestion, 60);
+      setTimeout(focusQuestion, 0);
   }, true);
 
   document.addEventListener("keydown", (event) => {
@@ -32,7 +32,7 @@
     if (!button) return;
     event.preventDefault();
     button.click();
-    setTimeout(focusQuestion, 60);
+    setTimeout(focusQuestion, 0);
   }, true);
 
   const openOnce = () => {
