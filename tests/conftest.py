@@ -124,6 +124,7 @@ _BY_COMMANDS = (
     "flows.run",
     "reporting.compare.render",
     "reporting.terminal",
+    "tests.unbuffered",
 )
 
 
