@@ -58,7 +58,8 @@ def describe_error(error: Exception) -> DescribedError:
         "kind": kind,
         "message": message,
         "remedy": getattr(error, "remedy", ""),
-        "typed": isinstance(error, RatchetError),
+        # One that came from a process further on stays what it was there.
+        "typed": vars(error).get("deliberate", isinstance(error, RatchetError)),
     }
 
 

@@ -38,6 +38,17 @@ Report = Callable[[int, int, str], None]
 NOTICES = logging.getLogger("dpo_core.notices")
 """Messages that people should see at once. A child forwards them to its parent and its log."""
 
+SILENT = {
+    "DO_NOT_TRACK": "1",
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "VLLM_NO_USAGE_STATS": "1",
+    "WANDB_ERROR_REPORTING": "false",
+}
+"""Variables that keep libraries from telling their makers how they are used, unless the user has
+set them otherwise."""
+
 _EVENTS_FD = "RATCHET_EVENTS_FD"
 _LOG_TAIL_LINES = 12
 RESUME = "Finished steps are kept: run the same `ratchet run` again to resume."
@@ -171,17 +182,18 @@ class Child:
         self._cpu_seconds = 0.0
         self._failed = False
         log.parent.mkdir(parents=True, exist_ok=True)
+        env = {**SILENT, **os.environ, **env}
         with log.open("ab") as log_file:
             process: subprocess.Popen[str] | Forked | None = None
             if command == _command(module):
-                process = fork(module, {**os.environ, **env}, log_file, {_EVENTS_FD: write_fd})
+                process = fork(module, env, log_file, {_EVENTS_FD: write_fd})
             self.process = process or subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=log_file,
                 stderr=log_file,
                 pass_fds=(write_fd, *pass_fds),
-                env={**os.environ, **env, _EVENTS_FD: str(write_fd)},
+                env={**env, _EVENTS_FD: str(write_fd)},
                 start_new_session=True,
                 text=True,
             )

@@ -16,7 +16,7 @@ from typing import Any
 
 from dpo_core.errors import ConfigError
 
-_RATCHET = {"dpo_core", "flows", "generation", "labeling", "reporting"}
+_RATCHET = {"console", "dpo_core", "flows", "generation", "labeling", "reporting"}
 """Ratchet's own packages, whose versions dpo_core.campaign.identity covers."""
 
 

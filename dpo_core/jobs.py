@@ -7,7 +7,7 @@ that folder, or a copy of it, lies. Its class names the class of its result.
 from collections.abc import Callable, Mapping
 from os.path import abspath
 from pathlib import Path
-from typing import Any, Generic, Literal, Self, TypedDict, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Self, TypedDict, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -56,6 +56,11 @@ class ChildJob(Section, Generic[Result]):
         >>> job.read_result({"files": 2}).files
         2
     """
+
+    writes: ClassVar[frozenset[str]] = frozenset({"out"})
+    """Names of the paths that a job writes, files or folders; it reads the others."""
+    stays: ClassVar[frozenset[str]] = frozenset()
+    """Names of paths that are of use on the machine of the process alone."""
 
     def within(self, root: Path) -> Self:
         """The job with paths below `root` relative to it. A path elsewhere, such as a model of the

@@ -25,15 +25,19 @@ from dpo_core.web_guard import HEADER, LINK_PATH
 CLIENT_VARIABLE = "PREFECT_CLIENT_CUSTOM_HEADERS"
 """Prefect's setting for headers of all its client's requests, websockets included."""
 
+RUNS_PATH = "/runs"
+"""Prefect's page of all runs."""
+
 _TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
 class Key:
-    """A server's secret, and the address at which its pages were last served."""
+    """A server's secret, the address at which its pages were last served, and the first of them."""
 
     secret: str = field(repr=False)
     url: str = ""
+    first: str = RUNS_PATH
 
     @property
     def headers(self) -> dict[str, str]:
@@ -61,8 +65,9 @@ def read_key(path: Path) -> Key | None:
         ) from None
 
 
-def provide_key(path: Path, url: str | None = None) -> Key:
-    """The key at `path`, created if missing; `url`, if given, becomes its address."""
+def provide_key(path: Path, url: str | None = None, first: str = RUNS_PATH) -> Key:
+    """The key at `path`, created if missing; `url`, if given, becomes its address, and `first` the
+    page that links lead to."""
     if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
         path.unlink()  # what others could read is not secret any more
     key = read_key(path)
@@ -78,8 +83,8 @@ def provide_key(path: Path, url: str | None = None) -> Key:
             beside.unlink()
         key = read_key(path)
         assert key is not None, "it was written just now"
-    if url is not None and url != key.url:
-        key = Key(key.secret, url)
+    if url is not None and (url, first) != (key.url, key.first):
+        key = Key(key.secret, url, first)
         write_private(path, _text(key))
     return key
 
@@ -109,9 +114,10 @@ def sign_in_help(command: str, path: Path) -> str:
     return f"open a link that `{command}` prints, or send the secret in {path} as header {HEADER}"
 
 
-def sign_in_link(key: Key, to: str) -> str:
-    """A link that signs a browser in once, to the page `to`. Raises BadInput without a server."""
-    query = urllib.parse.urlencode({"to": to})
+def sign_in_link(key: Key, to: str | None = None) -> str:
+    """A link that signs a browser in once, to the page `to` or the first one. Raises BadInput
+    without a server."""
+    query = urllib.parse.urlencode({"to": to or key.first})
     request = urllib.request.Request(
         f"{key.url}{LINK_PATH}?{query}", method="POST", headers=key.headers
     )
@@ -123,7 +129,7 @@ def sign_in_link(key: Key, to: str) -> str:
     except (OSError, ValueError) as error:
         raise BadInput(
             f"no Ratchet server answers at {key.url or 'any address'}: {error}",
-            "Start it with `ratchet worker`, or `ratchet ui CAMPAIGN` for one campaign.",
+            "Start it with `ratchet up`, `ratchet worker` or `ratchet ui`.",
         ) from None
 
 

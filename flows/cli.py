@@ -16,27 +16,52 @@ from flows.commands.inspect import compare, doctor, evaluate, status
 from flows.commands.labels import label, labels
 from flows.commands.options import (
     AllowHost,
-    Campaign,
     CampaignDir,
     Config,
     StoredCampaign,
     check_hosts,
     interruptible,
 )
-from flows.commands.worker import schedule, submit, worker
+from flows.commands.worker import cancel, pause, resume, schedule, submit, up, worker
+from flows.operations.start_folder import CONFIG, list_recipes, start_folder
 from flows.worker.folder import DEFAULT_FOLDER
 
 app = typer.Typer(
     name="ratchet",
-    help="Iterative online DPO: sample, judge, train with the reference reset, evaluate, "
-    "promote.\n\n"
-    "A campaign is a folder. `ratchet run` creates and resumes it; other commands read or steer it."
-    "\n\nExit codes: 0 finished, 1 failed, 2 bad input, 75 waiting for people, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from dpo_core.campaign.identity import VERSION
+
+        print(f"ratchet {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Show Ratchet's version and exit.",
+        ),
+    ] = False,
+) -> None:
+    """Iterative online DPO: sample, judge, train with the reference reset, evaluate, promote.
+
+    A campaign is a folder. `ratchet init` writes a first config, `ratchet run` creates and resumes
+    a campaign; other commands read or steer it.
+
+    Exit codes: 0 finished, 1 failed, 2 bad input, 75 waiting for people, 130 interrupted.
+    """
 
 
 @app.command()
@@ -88,6 +113,24 @@ def run(
             update_trackers(root, lambda line: console.print(line, markup=False, soft_wrap=True))
 
 
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="New or other folder.")] = Path(),
+    recipe: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help=f"Config of a recipe: {', '.join(list_recipes())}."),
+    ] = None,
+) -> None:
+    """Write a first campaign: config, example prompts, a judge with its test, and what to do next.
+
+    With --recipe, write that recipe's config alone. Nothing is overwritten.
+    """
+    for path in start_folder(folder, recipe):
+        print(path)
+    there = "" if folder == Path() else f"cd {shlex.quote(str(folder))}; "
+    print(f"next: {there}ratchet doctor {CONFIG}")
+
+
 app.command()(status)
 
 
@@ -110,20 +153,30 @@ def report(
 
 @app.command()
 def ui(
-    campaign: Campaign,
+    campaign: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Folder of a campaign; without one, the console of all campaigns here.",
+            metavar="[CAMPAIGN]",
+        ),
+    ] = None,
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port on the loopback address; 0: a free one.")
     ] = 4200,
     allow_host: AllowHost = None,
 ) -> None:
-    """Serve a campaign's Prefect pages and report in the browser.
+    """Serve the console, or a campaign's Prefect pages and report, in the browser.
 
-    Also works while the campaign runs. The printed link signs one browser in. Ctrl-C stops it.
+    Also works while campaigns run. The printed link signs one browser in. Ctrl-C stops it. To start
+    and steer campaigns from the console, use `ratchet up`.
     """
-    from flows.operations.serve import serve_ui
+    from flows.operations.serve import serve_console, serve_ui
 
     with interruptible(resumable=False):
-        serve_ui(campaign, port, check_hosts(allow_host))
+        if campaign is None:
+            serve_console(port, check_hosts(allow_host))
+        else:
+            serve_ui(campaign, port, check_hosts(allow_host))
 
 
 @app.command()
@@ -141,9 +194,13 @@ def link(
     print(new_link(folder))
 
 
+app.command()(up)
 app.command()(doctor)
 app.command()(worker)
 app.command()(submit)
+app.command()(pause)
+app.command()(resume)
+app.command()(cancel)
 app.command()(decide)
 app.command()(schedule)
 app.add_typer(label)

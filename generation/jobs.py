@@ -1,7 +1,7 @@
 """Jobs of the sampling process. Loads no torch."""
 
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 from pydantic import Field
 
@@ -168,6 +168,8 @@ class TokeniseJob(TokenJob[TokeniseResult]):
     held_out, gate_pool: parquet files of prompts that must not be trained on. hard: write every
     preference with p_chosen = 1.
     """
+
+    writes: ClassVar[frozenset[str]] = frozenset({"out_dir"})
 
     op: Literal["tokenise"] = "tokenise"
     pairs: Path

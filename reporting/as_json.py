@@ -16,8 +16,9 @@ from reporting.certification import (
     ON_SET,
     certification_summary,
 )
-from reporting.sentences import headline
+from reporting.sentences import failure_sentence, headline
 from reporting.summary import CampaignSummary
+from reporting.verdicts import judge_campaign
 
 VERSION = 1
 
@@ -60,6 +61,12 @@ _TOP: Mapping[str, tuple[Schema, str]] = {
     ),
     "rounds_planned": ({"type": "integer", "minimum": 1}, "rounds in the config"),
     "doing": (_TEXT, "what runs now, or what people are asked for; otherwise empty"),
+    "verdict": (
+        _TEXT,
+        "of the last round: promoted, promoted with warnings, promoted, not certified, refused, "
+        "awaiting decision, or collapsed; no round yet before there is one",
+    ),
+    "failure": (_TEXT, "why the last run failed, and what to do; empty if it did not"),
     "headline": (_TEXT, "the result so far, in one to three sentences"),
     "stopped": (_STOPPED, "the rule that ended the campaign early, and why; null if none did"),
     "taken_back": (
@@ -107,6 +114,8 @@ def as_json(summary: CampaignSummary) -> dict[str, object]:
         "state": summary.state,
         "rounds_planned": summary.rounds_planned,
         "doing": summary.doing,
+        "verdict": judge_campaign(summary).text,
+        "failure": failure_sentence(summary),
         "headline": headline(summary),
         "stopped": asdict(summary.stopped) if summary.stopped is not None else None,
         "taken_back": [_plain(asdict(retraction)) for retraction in summary.retractions],

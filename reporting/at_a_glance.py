@@ -57,7 +57,7 @@ def _previous(summary: CampaignSummary, row: RoundMetrics) -> str:
 
 def _price(summary: CampaignSummary) -> str:
     rounds = counted(len(summary.rounds), "round")
-    spent = ", ".join(_spent(summary))
+    spent = ", ".join(list_costs(summary))
     cost = f"{rounds} took {spent}." if spent else f"{rounds}; no cost was recorded."
     gains = label_gains(summary)
     return f"{cost} {_gain(gains[-1], summary.settings.confidence)}".rstrip() if gains else cost
@@ -82,7 +82,8 @@ def _gain(gains: LabelGains, level: float) -> str:
     return f"Round {gains.round} {change}{interval}.".replace("-", "−")
 
 
-def _spent(summary: CampaignSummary) -> Iterator[str]:
+def list_costs(summary: CampaignSummary) -> Iterator[str]:
+    """Time, tokens, labels and money of the whole campaign, each with its unit."""
     for name, what in (("seconds_round", ""), ("gpu_seconds", "GPU-"), ("cpu_seconds", "CPU-")):
         total = _total(summary, name)
         if total:
@@ -114,15 +115,18 @@ def _total(summary: CampaignSummary, name: str) -> float:
 
 def _trust(summary: CampaignSummary, row: RoundMetrics) -> str:
     """A problem of the evaluation's set-up in any round counts for all rounds."""
-    concerns = list(
-        dict.fromkeys([*_measured(row), *_same_judge(summary), *cautions(summary, row)])
-    )
+    concerns = list_concerns(summary, row)
     checked = (_checked(row), *_looked(summary), *certification_sentences(summary))
     if not concerns:
         return " ".join((f"No metric of round {row.round} gives cause for concern.", *checked))
     left = len(concerns) - CONCERNS_SHOWN
     more = [f"{counted(left, 'more caution')} below."] if left > 0 else []
     return " ".join(("With care.", *concerns[:CONCERNS_SHOWN], *more, *checked))
+
+
+def list_concerns(summary: CampaignSummary, row: RoundMetrics) -> list[str]:
+    """Everything that casts doubt on the round's win rate, each once."""
+    return list(dict.fromkeys([*_measured(row), *_same_judge(summary), *cautions(summary, row)]))
 
 
 def _same_judge(summary: CampaignSummary) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Progress of a running campaign: a live bar in a terminal, one line per step elsewhere."""
 
 import time
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -8,15 +9,20 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from dpo_core.campaign.artifacts import Artifact
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.step_facts import SampledFacts
+from dpo_core.campaign.step_now import StepRecord
 from dpo_core.text import counted, visible
 
 
 class CampaignProgress:
-    """Progress of one `ratchet run`; a context manager that keeps the live bar at the bottom."""
+    """Progress of one `ratchet run`; a context manager that keeps the live bar at the bottom.
 
-    def __init__(self, console: Console, rounds: int) -> None:
+    record: a file that says the same to other processes while the run lasts.
+    """
+
+    def __init__(self, console: Console, rounds: int, record: Path | None = None) -> None:
         self.console = console
         self.rounds = rounds
+        self._record = StepRecord(record)
         self._began = time.monotonic()
         self._step_began = self._began
         self._round_seconds: list[float] = []
@@ -50,6 +56,7 @@ class CampaignProgress:
 
     def step_started(self, number: int, step: str) -> None:
         self._step_began = time.monotonic()
+        self._record.begin(number, step)
         where = f"round {number}/{self.rounds}" if number else "base"
         self._bar.reset(
             self._task, total=None, description=f"{where}  {step}", rate="", left=self._left(number)
@@ -67,6 +74,7 @@ class CampaignProgress:
         seconds = max(time.monotonic() - self._step_began, 1e-6)
         rate = f"{done:,}/{total:,} {unit}  {done / seconds:,.0f}/s"
         self._bar.update(self._task, completed=done, total=total, rate=rate)
+        self._record.advance(done, total, unit)
 
     def waiting(self, answered: int, needed: int) -> None:
         """Show how many of the labels that a round needs have arrived."""
@@ -110,6 +118,7 @@ class CampaignProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._record.end()
         self.stop()
 
 

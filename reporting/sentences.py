@@ -19,6 +19,8 @@ LENGTH_RATIO = 1.25
 """Ratio of mean lengths beyond which there is a caution: judges tend to prefer long answers."""
 TRUNCATED_RISE = 0.05
 DECISIONS_SHOWN = 4
+COLLAPSED_NATS = 1_000.0
+"""KL to the base beyond which its value says nothing more: the policy is another model."""
 
 
 def headline(summary: CampaignSummary) -> str:
@@ -28,6 +30,9 @@ def headline(summary: CampaignSummary) -> str:
     incumbent = incumbent_number(summary)
     result = _against_base(incumbent_row(summary), summary.settings.confidence)
     later = [row for row in summary.rounds if row.round > incumbent]
+    asking = [row.round for row in later if row.at_gate.action == "ask"]
+    if asking:
+        return f"{_capital(list_rounds(asking))} needs your decision. {result}"
     undone = [row.round for row in later if row.promoted]
     if undone:
         were = "were" if len(undone) > 1 else "was"
@@ -74,7 +79,9 @@ def _against_base(row: RoundMetrics, level: float | None, name: str = "") -> str
     else:
         result = f"{name} is not clearly better than the base, with a win rate of {share}"
     kl = row.number("kl_base_nats")
-    distance = "" if kl is None else f"; KL to base {_nats(kl)} nats"
+    distance = "" if kl is None else f"; KL to base {format_nats(kl)} nats"
+    if kl is not None and kl > COLLAPSED_NATS:
+        return f"{name} collapsed: KL to base {format_nats(kl)} nats (win rate {share})."
     return f"{result}{distance}."
 
 
@@ -246,8 +253,43 @@ def _prompts(row: RoundMetrics, split: str, word: str) -> str:
     return f"{word} prompts" if count is None else f"{count:.0f} {word} prompts"
 
 
-def _nats(value: float) -> str:
+def format_nats(value: float | None) -> str:
+    """KL in nats, without its unit: as many digits as say something."""
+    if value is None:
+        return MISSING
+    if abs(value) > COLLAPSED_NATS:
+        return f"> {COLLAPSED_NATS:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def failure_sentence(summary: CampaignSummary) -> str:
+    """Why the last run failed, in its first line, and what to do; empty if it did not."""
+    if summary.failure is None:
+        return ""
+    why = (summary.failure.message.splitlines() or [""])[0].rstrip(".")
+    return visible(f"The last run failed: {why}. {summary.failure.remedy}".strip())
+
+
+def next_step(summary: CampaignSummary) -> str:
+    """What to do next, with the command to type; empty while nothing has to be done."""
+    folder = summary.directory
+    config = str(Layout(Path(folder)).config)
+    again = shlex.join(("ratchet", "run", config, "--campaign-dir", folder))
+    if summary.state == "waiting":
+        return visible(_capital(summary.doing)) + "."
+    if summary.state == "stopped":
+        return f"Resume it: `{visible(again)}`."
+    if summary.state != "finished" or not summary.rounds:
+        return ""
+    incumbent = incumbent_number(summary)
+    if not incumbent:
+        branch = ("ratchet", "branch", folder, "--from-round", "0", "--set", "KEY=VALUE")
+        return (
+            "Nothing was promoted. Read the cautions of the last round, then try other values: "
+            f"`{visible(shlex.join(branch))}`."
+        )
+    publish = ("ratchet", "publish", folder, "--round", str(incumbent), "--to", "FOLDER")
+    return f"Read some samples, then publish it: `{visible(shlex.join(publish))}`."
 
 
 def progress(summary: CampaignSummary) -> str:

@@ -9,6 +9,7 @@ from typing import Literal
 from dpo_core.campaign.costs import campaign_cost
 from dpo_core.campaign.current import StopReason, read_current
 from dpo_core.campaign.facts import count_gate_looks, is_over, read_round_metrics
+from dpo_core.campaign.failure import Failure, read_failure
 from dpo_core.campaign.identity import KEPT, SETTLED
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry, Ledger
@@ -21,6 +22,7 @@ from dpo_core.campaign.rollbacks import Rollback, rolled_back
 from dpo_core.campaign.round_metrics import RoundMetrics
 from dpo_core.campaign.round_parts import CampaignCost
 from dpo_core.campaign.step_facts import SampledFacts
+from dpo_core.campaign.step_now import StepNow
 from dpo_core.campaign.waiting import read_waiting
 from dpo_core.campaign.workers_now import WorkersNow, describe_workers
 from flows.config import check_is_campaign
@@ -71,6 +73,9 @@ class CampaignSummary:
     samples_left_out: number of held-out prompts beyond what fits a page.
     gate_looks: number of policies that the gate decided on, with the same prompts.
     stored: where else the campaign is, and how far.
+    failure: why the last run failed; None while another one goes on.
+    step: what runs now.
+    setup: (what, value) of the config in force: what one asks first.
     """
 
     name: str
@@ -92,6 +97,9 @@ class CampaignSummary:
     samples_left_out: int = 0
     gate_looks: int = 0
     stored: str = ""
+    failure: Failure | None = None
+    step: StepNow | None = None
+    setup: tuple[tuple[str, str], ...] = ()
 
     def row(self, number: int) -> RoundMetrics | None:
         """Metrics of a finished round; None if it has not finished."""
@@ -139,7 +147,25 @@ def read_summary(root: Path, *, samples: bool = True) -> CampaignSummary:
         samples_left_out=left_out,
         gate_looks=count_gate_looks(entries),
         stored=place.sentence(len(entries)) if (place := read_place(layout)) else "",
+        failure=None if running else read_failure(layout),
+        step=StepNow.read(layout.progress) if running else None,
+        setup=_setup(config, entries),
     )
+
+
+def _setup(config: RawConfig, entries: Sequence[Entry]) -> tuple[tuple[str, str], ...]:
+    judge = config.get("judge", {})
+    known = judge if isinstance(judge, dict) else {}
+    model = str(config.get("policy.model") or config.get("policy.build") or "")
+    values = (
+        ("model", Path(model).name if model.startswith("/") else model),
+        ("judge", known.get("function") or known.get("model") or known.get("kind")),
+        ("loss", config.get("training.loss", "sigmoid")),
+        ("β", config.get("training.beta", "by loss")),
+        ("learning rate", config.get("training.learning_rate", "auto")),
+        ("last step", entries[-1].at[:16].replace("T", " ") if entries else None),
+    )
+    return tuple((name, str(value)) for name, value in values if value not in (None, ""))
 
 
 def _outdated(
@@ -164,13 +190,12 @@ def _state(running: bool, done: bool, ended_early: bool) -> str:
 def _doing(layout: Layout, running: Mapping[str, object] | None) -> str:
     if running is None:
         return ""
-    partials = sorted(layout.root.glob("rounds/*/.*.partial"), key=lambda p: p.stat().st_mtime)
     workers = WorkersNow.read(layout.workers)
     nodes = f"; {describe_workers(workers.workers)}" if workers and workers.workers else ""
-    at = f"{partials[-1].parent.name}: {partials[-1].name[1:].split('-')[0]}" if partials else ""
-    if not at:
+    step = StepNow.read(layout.progress)
+    if step is None:
         return f"between steps{nodes}"
-    return f"round {at} (process {running['pid']} on {running['host']}{nodes})"
+    return f"{step.sentence()} (process {running['pid']} on {running['host']}{nodes})"
 
 
 def _engines(running: object, entries: Sequence[Entry]) -> str:

@@ -9,8 +9,16 @@ from dpo_core.text import visible
 from reporting.at_a_glance import at_a_glance
 from reporting.cells import TableSection
 from reporting.sections import first_screen, sections
-from reporting.sentences import cautions, gate_decisions, headline, override_sentences, progress
+from reporting.sentences import (
+    cautions,
+    failure_sentence,
+    gate_decisions,
+    headline,
+    override_sentences,
+    progress,
+)
 from reporting.summary import CampaignSummary
+from reporting.verdicts import judge_campaign
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
@@ -35,11 +43,14 @@ def render_table(summary: CampaignSummary, *, whole: bool = True) -> "Renderable
     from rich.text import Text
 
     waiting = " for people" if summary.state == "waiting" else ""
-    state = f"{visible(summary.name)}: {summary.state}{waiting}, {progress(summary)}"
+    trust = f", last round {judge_campaign(summary).text}" if summary.rounds else ""
+    state = f"{visible(summary.name)}: {summary.state}{waiting}{trust}, {progress(summary)}"
     top = [
         _unwrapped(state, "dim") if waiting else Text(state, style="dim"),
         Text(headline(summary), style="bold"),
     ]
+    if failure := failure_sentence(summary):
+        top.append(_unwrapped(f"! {failure}", "red"))
     top += [_unwrapped(f"! {sentence}", "yellow") for sentence in override_sentences(summary)]
     top += [Text(f"{question} {answer}") for question, answer in at_a_glance(summary)]
     top += [Text(decision) for decision in gate_decisions(summary)]

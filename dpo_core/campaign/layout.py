@@ -8,6 +8,7 @@
   rounds/01/<step>-<fp8>/  the steps of round 1; `.….partial` beside them while being made
   labels/01.jsonl          what people were asked in round 1, and every answer seen, append-only
   waiting.json             what the campaign waits for, while it waits for people
+  failure.json             why the last run failed, until another one begins
   branch.json              of a branch: from which campaign, at which round, with which changes
   decisions.jsonl          what people decided about policies that did not pass the gate
   cache/judges/            replies of language models, by content; removing them costs asking again
@@ -20,6 +21,7 @@
   tensorboard/             the curves of each round's training, and the rounds, as events
   storage.json             where else the campaign is, and how far that copy goes; what is missing
                            here is read from there
+  progress.json            the step that the running process is at
   lock                     held by the process that runs the campaign
   workers.json             of a run on a cluster: which node does what now
   logs/                    what children and Prefect print
@@ -48,6 +50,14 @@ CHECKPOINTS = "checkpoints"
 """Folder of an unfinished step from which training goes on."""
 
 
+def checkpoint_of(name: str) -> str | None:
+    """The folder of the checkpoint that a file is part of, both by their paths in the campaign;
+    None for other files."""
+    parts = name.split("/")  # rounds, 01, .training-….partial, checkpoints, step-…
+    in_one = len(parts) > 5 and parts[2].endswith(".partial") and parts[3] == CHECKPOINTS
+    return "/".join(parts[:5]) if in_one else None
+
+
 def joined_in(step: str) -> str:
     """The name of the step that this one is, or that it is joined in."""
     name = step.partition(DRAW)[0]
@@ -65,9 +75,13 @@ def round_number(name: str) -> int:
     return int(name)
 
 
+CAMPAIGNS = Path("campaigns")
+"""Folder of campaigns for which no other folder is named."""
+
+
 def default_root(name: str) -> Path:
     """Where a campaign of that name lies unless another folder is named."""
-    return Path("campaigns") / name
+    return CAMPAIGNS / name
 
 
 @dataclass(frozen=True)
@@ -110,6 +124,14 @@ class Layout:
     @property
     def waiting(self) -> Path:
         return self.root / "waiting.json"
+
+    @property
+    def progress(self) -> Path:
+        return self.root / "progress.json"
+
+    @property
+    def failure(self) -> Path:
+        return self.root / "failure.json"
 
     @property
     def branch(self) -> Path:
@@ -166,6 +188,11 @@ class Layout:
         globs = (*self.root.glob("campaign*.yaml"), *self.root.glob("labels/*.jsonl"))
         candidates = (*globs, *named, self.tracking, self.judge_replies)
         return sorted(path for path in candidates if path.is_file())
+
+    def checkpoints(self) -> list[Path]:
+        """The newest whole checkpoint of each unfinished step that has one."""
+        every = sorted(self.root.glob(f"rounds/*/.*.partial/{CHECKPOINTS}/[!.]*"))
+        return [*{path.parent: path for path in every}.values()]
 
     def log(self, name: str) -> Path:
         return self.root / "logs" / f"{name}.log"

@@ -1,12 +1,12 @@
 """Jobs of the training process. Loads no torch."""
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from dpo_core.config import Count, PositiveShare, SftConfig, TrainingConfig
-from dpo_core.jobs import ChildJob, Kinds, job_kinds
+from dpo_core.jobs import ChildJob, JobResult, Kinds, job_kinds
 from dpo_core.training.results import AverageResult, BaseResult, DpoResult, LogpsResult
 
 
@@ -23,6 +23,18 @@ class DpoJob(ChildJob[DpoResult]):
     checkpoints: folder from which a killed round resumes; removed when the round is finished.
     events_dir: folder for the curve as TensorBoard events, written while the round trains.
     """
+
+    writes: ClassVar[frozenset[str]] = frozenset(
+        {
+            "out_dir",
+            "curve_path",
+            "reference_logps_path",
+            "adapter_dir",
+            "optimiser_to",
+            "events_dir",
+        }
+    )
+    stays: ClassVar[frozenset[str]] = frozenset({"cache_dir", "checkpoints"})
 
     op: Literal["dpo"] = "dpo"
     policy_dir: Path
@@ -47,6 +59,20 @@ class DpoJob(ChildJob[DpoResult]):
         return "all" if self.config.processes == "auto" else self.config.processes
 
 
+class JoinJob(ChildJob[JobResult]):
+    """Train a round together with other machines, whose first one has its `DpoJob`.
+
+    config: with this machine's options of torchrun.
+    """
+
+    op: Literal["join"] = "join"
+    config: TrainingConfig
+
+    @property
+    def devices(self) -> int | Literal["all"]:
+        return "all" if self.config.processes == "auto" else self.config.processes
+
+
 class BaseJob(ChildJob[BaseResult]):
     """Make the base policy: from `model` (folder, GGUF file or hub id) or `build`, warm-started.
 
@@ -54,6 +80,8 @@ class BaseJob(ChildJob[BaseResult]):
     such prompts. never_messages: messages of those that are conversations.
     out_dir: folder for the base policy. curve_path: parquet file to write, schema SFT_CURVE.
     """
+
+    writes: ClassVar[frozenset[str]] = frozenset({"out_dir", "curve_path"})
 
     op: Literal["base"] = "base"
     model: str | None = None
@@ -74,6 +102,8 @@ class AverageJob(ChildJob[AverageResult]):
     """Write to `out_dir` the policy that lies the share `rate` of the way from `from_dir`'s weights
     to `to_dir`'s, in float32. Config and tokenizer are those of `to_dir`."""
 
+    writes: ClassVar[frozenset[str]] = frozenset({"out_dir"})
+
     op: Literal["average"] = "average"
     from_dir: Path
     to_dir: Path
@@ -93,6 +123,6 @@ class LogpsJob(ChildJob[LogpsResult]):
     threads: Count = 1
 
 
-TrainingJob = DpoJob | BaseJob | AverageJob | LogpsJob
+TrainingJob = DpoJob | JoinJob | BaseJob | AverageJob | LogpsJob
 
-JOBS: Kinds[TrainingJob] = job_kinds(DpoJob, BaseJob, AverageJob, LogpsJob)
+JOBS: Kinds[TrainingJob] = job_kinds(DpoJob, JoinJob, BaseJob, AverageJob, LogpsJob)

@@ -75,7 +75,8 @@ class DpoResult(RuntimeFacts, RoundStartFacts, CurveSummary, JobResult):
     """A trained round. policy: id of its policy; reference_policy: of its reference.
 
     resumed_from_step: optimiser steps done before the last start. path: through the model, with the
-    reason why it is not the fast one.
+    reason why it is not the fast one. nodes, attempts: on a cluster, the machines that trained it,
+    and how often it was begun.
     """
 
     policy: str = ""
@@ -89,6 +90,8 @@ class DpoResult(RuntimeFacts, RoundStartFacts, CurveSummary, JobResult):
     trained_parameters: int = 0
     seconds_reference: float = 0.0
     seconds_steps: float = 0.0
+    nodes: tuple[str, ...] = ()
+    attempts: int = 0
 
 
 class ChosenSettings(StepFacts):

@@ -11,9 +11,17 @@ import torch
 from dpo_core.allocator import return_free_pages
 from dpo_core.children import Report, serve_jobs
 from dpo_core.jobs import JobResult
-from dpo_core.training.jobs import JOBS, AverageJob, BaseJob, DpoJob, LogpsJob, TrainingJob
+from dpo_core.training.jobs import (
+    JOBS,
+    AverageJob,
+    BaseJob,
+    DpoJob,
+    JoinJob,
+    LogpsJob,
+    TrainingJob,
+)
 from dpo_core.training.policy_logps import write_policy_logps
-from dpo_core.training.processes.torchrun import count_processes, train_together
+from dpo_core.training.processes.torchrun import count_processes, join_others, train_together
 from dpo_core.training.reference.average import average_policies
 from dpo_core.training.results import DpoResult
 from dpo_core.training.runtime import out_of_memory_error
@@ -38,6 +46,8 @@ def _carry_out(job: TrainingJob, report: Report) -> JobResult:
             return prepare_base(job, report)
         case DpoJob():
             return _train(job, report)
+        case JoinJob():
+            return join_others(job, report)
         case AverageJob():
             return average_policies(job, report)
         case LogpsJob():

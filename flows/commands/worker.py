@@ -1,17 +1,20 @@
 """`ratchet worker`, `submit` and `schedule`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from dpo_core.campaign.layout import CAMPAIGNS, Layout
 from dpo_core.errors import BadInput
 from flows.commands.options import (
     AllowHost,
+    Campaign,
     CampaignDir,
     Config,
     Overrides,
     check_hosts,
+    find_campaign,
     interruptible,
 )
 from flows.worker.folder import DEFAULT_FOLDER
@@ -52,6 +55,68 @@ def worker(
 
     with interruptible(resumable=False):
         serve_campaigns(folder, port, at_once, check_hosts(allow_host), allow_env or [])
+
+
+def up(
+    places: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Folders of campaigns, or with campaigns in them; default: campaigns.",
+            metavar="[FOLDER…]",
+            parser=find_campaign,
+        ),
+    ] = None,
+    folder: Folder = DEFAULT_FOLDER,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port on the loopback address; 0: a free one.")
+    ] = 4200,
+    at_once: Annotated[
+        int, typer.Option(min=1, help="Campaigns that run concurrently; each may use the GPU.")
+    ] = 1,
+    allow_host: AllowHost = None,
+) -> None:
+    """Start everything: the console, the worker, and the label server when people are asked.
+
+    Prints one address. Its page shows all campaigns and what waits for you, and starts, steers and
+    compares them. Ctrl-C stops everything; submitted campaigns continue at the next start.
+    """
+    from flows.worker.serve import serve_campaigns
+
+    shown = tuple(place.resolve() for place in places or [CAMPAIGNS])
+    with interruptible(resumable=False):
+        serve_campaigns(folder, port, at_once, check_hosts(allow_host), console=shown)
+
+
+def pause(campaign: Campaign, folder: Folder = DEFAULT_FOLDER) -> None:
+    """Pause a campaign that the worker runs; it stays paused until it is resumed."""
+    _steer(campaign, "pause", folder)
+
+
+def resume(campaign: Campaign, folder: Folder = DEFAULT_FOLDER) -> None:
+    """Resume a campaign: its paused run, or a new one with the config that it has."""
+    _steer(campaign, "resume", folder)
+
+
+def cancel(campaign: Campaign, folder: Folder = DEFAULT_FOLDER) -> None:
+    """Cancel the worker's run of a campaign; finished steps are kept."""
+    _steer(campaign, "cancel", folder)
+
+
+def _steer(campaign: Path, wish: Literal["pause", "resume", "cancel"], folder: Path) -> None:
+    from flows.config import check_is_campaign
+    from flows.worker.folder import find_server
+
+    check_is_campaign(Layout(campaign))
+    api = find_server(folder)
+    from flows.worker.steer import steer_run
+
+    done = steer_run(api, campaign, wish)
+    if done is not None:
+        print(done)
+        return
+    from flows.worker.submit import submit as submit_campaign
+
+    submit_campaign(Layout(campaign).config, [], campaign, folder)
 
 
 def submit(

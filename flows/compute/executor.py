@@ -1,7 +1,7 @@
 """Where jobs run: the seam between what a campaign asks for and the machines that do it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -51,7 +51,7 @@ class WorkerPlan:
     """A worker to be started: `module` as a process with this log and environment.
 
     number: among the `side_by_side` of its kind, from 0. threads, gpus: that it has for itself; no
-    gpus: all there are.
+    gpus: all there are. nodes: machines that it takes part of, with as much on each.
     """
 
     module: str
@@ -61,6 +61,13 @@ class WorkerPlan:
     gpus: int | None = None
     number: int = 0
     side_by_side: int = 1
+    nodes: int = 1
+
+    def on_node(self, number: int) -> "WorkerPlan":
+        """Its part on one of the nodes, with a log of its own."""
+        if not number:
+            return self
+        return replace(self, log=self.log.with_stem(f"{self.log.stem}-{number + 1}"))
 
     @property
     def name(self) -> str:

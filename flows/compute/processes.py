@@ -6,19 +6,21 @@ from pathlib import Path
 from dpo_core.campaign.artifacts import verify_outputs
 from dpo_core.campaign.layout import Layout
 from dpo_core.children import child_environment
-from dpo_core.errors import ArtifactCorrupted
+from dpo_core.errors import ArtifactCorrupted, ChildDied
 from dpo_core.jobs import ChildJob, Result
 from dpo_core.processor import has_gpu
 from dpo_core.tables import count_rows
 from dpo_core.text import counted
+from dpo_core.training.results import DpoResult
 from flows.compute.executor import Executor, LocalExecutor, Worker, WorkerPlan
 from flows.compute.judge_models import JudgeModels
 from flows.compute.metering import CostMeter
 from flows.compute.pool import WorkerPool
 from flows.compute.shards import Done, carry_out_in_shards
+from flows.compute.shipping import Shipper
 from flows.compute.workers import WorkerNeeds, count_workers, engine_needs, judge_needs
 from flows.config import CampaignConfig
-from flows.config.compute import ComputeConfig, Workers
+from flows.config.compute import Workers
 from flows.harness.offline import ENVIRONMENT as OFFLINE
 from flows.harness.suite_task import SuiteTask
 from generation.config import SamplingConfig
@@ -60,7 +62,7 @@ class Processes:
         self._meter = meter
         self._progress = progress
         self._here = LocalExecutor()
-        self._executor = executor or _executor(config.compute, layout, progress) or self._here
+        self._executor = executor or _executor(config, layout, progress) or self._here
         self._processes = config.training.processes
         self._pools = {
             "sampling": WorkerPool(self._start_engine, self._executor),
@@ -118,7 +120,7 @@ class Processes:
             self._make_room(config)
         stays = False
         try:
-            result = self._ask("training", job)
+            result = self._train(job)
             trainer = self.running("training")
             stays = trainer is not None and not self._take_turns(config, trainer.gpus > 0)
         except KeyboardInterrupt:
@@ -129,6 +131,28 @@ class Processes:
         finally:
             if not stays:
                 self.release("training")
+        return result
+
+    def _train(self, job: ChildJob[Result]) -> Result:
+        """Where a process or a machine of a cluster is lost, begin again: a round goes on from its
+        checkpoint."""
+        for attempt in range(1, self._executor.attempts + 1):
+            trainer, seconds = self._pools["training"].worker()
+            try:
+                result = self._carry_out(trainer, job).started_in(seconds)
+            except ChildDied as error:
+                if attempt == self._executor.attempts:
+                    raise
+                self._progress.notice(
+                    f"{error.message}\n  Training begins again, from its last checkpoint "
+                    f"(attempt {attempt + 1} of {self._executor.attempts})."
+                )
+                self.release("training")
+            else:
+                break
+        if trainer.node and isinstance(result, DpoResult):
+            nodes = tuple(trainer.node.split(", "))
+            result = result.model_copy(update={"nodes": nodes, "attempts": attempt})
         return result
 
     def ask_harness(self, job: SuiteTask[Result]) -> Result:
@@ -159,9 +183,10 @@ class Processes:
         number: int = 0,
         side_by_side: int = 1,
         threads: int | None = None,
+        nodes: int = 1,
     ) -> Worker:
         """Start a process of that kind, and meter its costs. gpus: for itself; None: all. threads:
-        of all its processes."""
+        of all its processes. nodes: that it works on."""
         name = f"{kind}-{number + 1}" if number else kind
         self._progress.starting(name)
         environment = {**child_environment(self._threads), **_ENVIRONMENTS.get(kind, {})}
@@ -173,6 +198,7 @@ class Processes:
             gpus=gpus,
             number=number,
             side_by_side=side_by_side,
+            nodes=nodes,
         )
         return self._meter.watch(executor.start(plan))
 
@@ -186,7 +212,8 @@ class Processes:
 
     def _start_trainer(self, _: int) -> Worker:
         gpus = None if self._processes == "auto" else self._processes
-        return self.start("training", self._executor, gpus, threads=(gpus or 1) * self._threads)
+        threads, nodes = (gpus or 1) * self._threads, self._compute.nodes
+        return self.start("training", self._executor, gpus, threads=threads, nodes=nodes)
 
     def _count_judges(self, model: str) -> int:
         """Processes side by side for a judge's model."""
@@ -210,9 +237,11 @@ class Processes:
     def _ask(self, kind: str, job: ChildJob[Result]) -> Result:
         """Let the one process of that kind carry out a job."""
         child, seconds_process = self._pools[kind].worker()
+        return self._carry_out(child, job).started_in(seconds_process)
+
+    def _carry_out(self, child: Worker, job: ChildJob[Result]) -> Result:
         progress = self._progress
-        result = child.carry_out(job, self._layout.root, progress.advance, progress.notice)
-        return result.started_in(seconds_process)
+        return child.carry_out(job, self._layout.root, progress.advance, progress.notice)
 
     def _make_room(self, config: SamplingConfig) -> None:
         """End the processes whose memory the next one needs."""
@@ -233,15 +262,19 @@ def _one_at_a_time(config: SamplingConfig, *, on_gpu: bool) -> bool:
 
 
 def _executor(
-    compute: ComputeConfig, layout: Layout, progress: CampaignProgress
+    config: CampaignConfig, layout: Layout, progress: CampaignProgress
 ) -> Executor | None:
     """The cluster of the config; None for this machine."""
+    compute = config.compute
     if compute.kind == "local":
         layout.workers.unlink(missing_ok=True)  # of a run on a cluster that was killed
         return None
     from flows.compute.ray_executor import RayExecutor
 
-    return RayExecutor(compute, layout.workers, progress.notice)
+    shipper = None
+    if compute.cache_dir is not None and config.storage.url is not None:
+        shipper = Shipper(config.storage.url, Path(compute.cache_dir), layout.root)
+    return RayExecutor(compute, layout.workers, progress.notice, shipper)
 
 
 def check_weights(policy: Path) -> None:

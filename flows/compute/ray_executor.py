@@ -20,12 +20,15 @@ from typing import Any
 
 from dpo_core.campaign.workers_now import PlacedWorker, WorkersNow
 from dpo_core.children import RESUME
-from dpo_core.errors import BadInput, ChildDied
+from dpo_core.errors import ChildDied
 from dpo_core.processor import available_threads
 from flows.compute.cluster import ClusterNode, Room, check_reachable, refused
 from flows.compute.executor import Worker, WorkerPlan
+from flows.compute.gang import Gang
 from flows.compute.owner import ChildOwner, SharedFolder, describe_versions
+from flows.compute.placement import Demand
 from flows.compute.remote_worker import OwnerLost, RemoteWorker
+from flows.compute.shipping import Shipper
 from flows.compute.workers import MachineResources
 from flows.config.compute import ComputeConfig
 
@@ -130,6 +133,7 @@ def cluster_nodes() -> list[ClusterNode]:
         ClusterNode(
             id=node["NodeID"],
             name=_node_name(node),
+            address=str(node["NodeManagerAddress"]),
             number=number,
             room=_room(node["Resources"]),
             free=_room(free.get(node["NodeID"], {})),
@@ -178,19 +182,28 @@ class _Held:
 class RayExecutor:
     """Workers on the nodes of a Ray cluster; it is connected to when the first one is needed.
 
-    status: file that tells which node does what. notice: shows people a wait.
+    status: file that tells which node does what. notice: shows people a wait. shipper: where nodes
+    do not see the campaign's folder.
     """
 
     exclusive = True
 
-    def __init__(self, compute: ComputeConfig, status: Path, notice: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        compute: ComputeConfig,
+        status: Path,
+        notice: Callable[[str], None],
+        shipper: Shipper | None = None,
+    ) -> None:
         self.attempts = compute.attempts
         self._compute = compute
         self._status = status
         self._notice = notice
-        self._folder = SharedFolder(status.absolute(), token_hex(16), Path.cwd())
+        self._shipper = shipper
+        cache = None if shipper is None else shipper.cache
+        self._folder = SharedFolder(status.absolute(), token_hex(16), Path.cwd(), cache)
         self._held: dict[RemoteWorker, _Held] = {}
-        self._placed: set[tuple[Path, Room, int]] = set()
+        self._placed: set[Demand] = set()
         self._lock = threading.RLock()
         self._given_up = 0
         self._connected = False
@@ -199,18 +212,21 @@ class RayExecutor:
         """As every executor. Raises BadInput where the cluster has no such room at all, and
         ChildDied where it has none within `compute.place_timeout_s`."""
         self._connect()
-        needs = self._needs(plan)
-        this = (plan.log, needs, plan.side_by_side)
-        if this not in self._placed:  # else a node may be lost, which may come back
-            self._check_possible(plan, needs)
-        group, node = self._place(plan, needs)
-        worker = self._own(plan, needs, group, node)
+        demand = Demand.of(plan, cluster_nodes())
+        if demand not in self._placed:  # else a node may be lost, which may come back
+            demand.check_possible(cluster_nodes())
+        group, nodes = self._place(demand)
+        members = [
+            self._own(plan.on_node(number), demand.room, group, number, node)
+            for number, node in enumerate(nodes)
+        ]
+        worker = Gang(members, nodes[0].address) if demand.apart else members[0]
         try:
             worker.start(self._folder)
         except BaseException:
             worker.close()
             raise
-        self._placed.add(this)
+        self._placed.add(demand)
         return worker
 
     def machines(self) -> Sequence[MachineResources]:
@@ -247,40 +263,21 @@ class RayExecutor:
                 self._connected = True
                 self._write_status()
 
-    def _needs(self, plan: WorkerPlan) -> Room:
-        """A worker's bundle. On nodes with GPUs it takes no more CPUs than go with its GPUs."""
-        nodes = cluster_nodes()
-        most = max((node.room.gpus for node in nodes), default=0)
-        if not most:
-            return Room(plan.threads, 0)
-        gpus = most if plan.gpus is None else plan.gpus
-        share = min(node.room.cpus * gpus // node.room.gpus for node in nodes if node.room.gpus)
-        return Room(max(1, min(plan.threads, share)), gpus)
-
-    def _check_possible(self, plan: WorkerPlan, needs: Room) -> None:
-        room = sum(node.room.holds(needs) for node in cluster_nodes())
-        if room < plan.side_by_side:
-            raise BadInput(
-                self._missing(plan, needs, f"the cluster has {room} × {needs}"),
-                "Lower compute.sampling_workers, compute.judge_workers, "
-                "sampling.tensor_parallel_size or training.processes, add machines, or, for fewer "
-                "CPUs in a new campaign, lower threads.",
-            )
-
-    def _missing(self, plan: WorkerPlan, needs: Room, has: str) -> str:
-        return f"{plan.name} needs {plan.side_by_side} × {needs}, {has}"
-
-    def _place(self, plan: WorkerPlan, needs: Room) -> tuple[Any, ClusterNode]:
+    def _place(self, demand: Demand) -> tuple[Any, list[ClusterNode]]:
+        """A placement group for one worker, and the nodes of its bundles in their order."""
         from ray.util import placement_group, placement_group_table, remove_placement_group
 
-        bundle = {"CPU": needs.cpus} | ({"GPU": needs.gpus} if needs.gpus else {})
+        room = demand.room
+        bundle = {"CPU": room.cpus} | ({"GPU": room.gpus} if room.gpus else {})
         given_up, began, shown = self._given_up, time.monotonic(), False
-        group = placement_group([bundle], strategy="STRICT_PACK")
+        bundles, strategy = [bundle], "STRICT_PACK"
+        if demand.apart:
+            bundles, strategy = [bundle] * demand.count, "STRICT_SPREAD"
+        group = placement_group(bundles, strategy=strategy)
         try:
             while not group.wait(timeout_seconds=0.5):
                 waited = time.monotonic() - began
-                free = sum(node.free.holds(needs) for node in cluster_nodes())
-                missing = self._missing(plan, needs, f"the cluster has {free} × {needs} free")
+                missing = demand.missing(cluster_nodes())
                 if self._given_up != given_up:
                     raise ChildDied(f"no longer needed: {missing}")
                 if waited > self._compute.place_timeout_s:
@@ -292,8 +289,11 @@ class RayExecutor:
                     shown = True
                     limit = self._compute.place_timeout_s
                     self._notice(f"{missing}; waits for up to {limit:g} s")
-            [node_id] = placement_group_table(group)["bundles_to_node_id"].values()
-            return group, next(node for node in cluster_nodes() if node.id == node_id)
+            placed = placement_group_table(group)["bundles_to_node_id"]
+            nodes = {node.id: node for node in cluster_nodes()}
+            if not all(node_id in nodes for node_id in placed.values()):
+                raise ChildDied(f"{demand.name} lost a node before it began", RESUME)
+            return group, [nodes[placed[number]] for number in sorted(placed)]
         except BaseException:
             remove_placement_group(group)
             raise
@@ -303,6 +303,7 @@ class RayExecutor:
         plan: WorkerPlan,
         needs: Room,
         group: Any,
+        bundle: int,
         node: ClusterNode,
     ) -> RemoteWorker:
         import ray
@@ -311,13 +312,14 @@ class RayExecutor:
         options = {
             "num_cpus": needs.cpus,
             "num_gpus": needs.gpus,
-            "scheduling_strategy": PlacementGroupSchedulingStrategy(group, 0),
+            "scheduling_strategy": PlacementGroupSchedulingStrategy(group, bundle),
             "max_restarts": 0,
             "max_task_retries": 0,
             "max_concurrency": 4,  # it is asked for costs, stopped and closed while it works
         }
         owner = ray.remote(ChildOwner).options(**options).remote(node.name)
-        worker = RemoteWorker(plan, node, owner, _answer, self._release, self._set_doing)
+        told = (self._release, self._set_doing, self._shipper)
+        worker = RemoteWorker(plan, node, owner, _answer, *told)
         with self._lock:
             self._held[worker] = _Held(group, owner, node, needs, "starting")
         self._write_status()
@@ -329,10 +331,12 @@ class RayExecutor:
 
         with self._lock:
             held = self._held.pop(worker)
+            last = all(other.group is not held.group for other in self._held.values())
         with suppress(Exception):  # of a node that is gone
             ray.kill(held.owner, no_restart=True)
-        with suppress(Exception):
-            remove_placement_group(held.group)
+        if last:
+            with suppress(Exception):
+                remove_placement_group(held.group)
         self._write_status()
 
     def _set_doing(self, worker: RemoteWorker, what: str) -> None:

@@ -13,8 +13,11 @@ from dpo_core.jobs import ChildJob, JobRequest, Result, job_request
 from flows.compute.cluster import ClusterNode
 from flows.compute.executor import WorkerPlan
 from flows.compute.owner import SharedFolder, StartedChild
+from flows.compute.shipping import FilePart, LogPart, Shipment, Shipper
 
 _ANSWER_S = 10.0
+_AHEAD = 16
+"""Events, or parts of files, that an owner sends before the first of them is taken."""
 _GPUS_PER_NODE = 1024
 """Numbers for the GPUs of each node, so that no two GPUs of a cluster have the same."""
 
@@ -27,7 +30,7 @@ class RemoteWorker:
     """A child on another node, by its owner there; as `Child` in all that a campaign asks of it.
 
     owner: the actor. answer: waits for what it answers; raises OwnerLost. end: called once it is
-    closed. doing: called with what it does now.
+    closed. doing: called with what it does now. shipper: where files are not shared.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class RemoteWorker:
         answer: Callable[[Any, float | None], Any],
         end: Callable[["RemoteWorker"], None],
         doing: Callable[["RemoteWorker", str], None],
+        shipper: Shipper | None = None,
     ) -> None:
         self.plan = plan
         self.node = node.name
@@ -50,6 +54,7 @@ class RemoteWorker:
         self._answer = answer
         self._end = end
         self._doing = doing
+        self._shipper = shipper
         self._cpu_seconds = 0.0
         self._failed = False
         self._lost = ""
@@ -78,7 +83,8 @@ class RemoteWorker:
             raise InvariantViolated(f"{self.plan.module} was sent a request after one that failed")
         self._doing(self, _describe(job))
         try:
-            answer = self._ask(job_request(job, root), report, notice)
+            shipment = None if self._shipper is None else self._shipper.pack(job)
+            answer = self._ask(job_request(job, root), shipment, report, notice)
         except Interrupted:  # it stopped when asked to
             raise
         except Exception:
@@ -91,17 +97,33 @@ class RemoteWorker:
     def _ask(
         self,
         request: JobRequest,
+        shipment: Shipment | None,
         report: Report | None,
         notice: Callable[[str], None] | None,
     ) -> dict[str, Any]:
-        for reference in self._owner.ask.options(num_returns="streaming").remote(request):
+        ask = self._owner.ask.options(
+            num_returns="streaming", _generator_backpressure_num_objects=_AHEAD
+        )
+        for reference in ask.remote(request, shipment):
             event = self._get(reference)
+            if isinstance(event, FilePart | LogPart):
+                self._receive(event)
+                continue
             pass_on(event, self.plan.log, report, notice)
             if event["event"] == "result":
                 result: dict[str, Any] = event["result"]
                 return result
         self._lost = "it was closed"
         raise self.died()
+
+    def _receive(self, part: FilePart | LogPart) -> None:
+        if isinstance(part, FilePart):
+            assert self._shipper is not None, "files come where some were sent"
+            self._shipper.receive(part)
+            return
+        self.plan.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.plan.log.open("ab") as log:
+            log.write(part.content)
 
     def _get(self, reference: Any, timeout_s: float | None = None) -> Any:
         """What the owner answers. Raises ChildDied where it is lost."""
@@ -129,6 +151,10 @@ class RemoteWorker:
             f"the end of {self.plan.log}:\n{log_tail(self.plan.log)}",
             RESUME,
         )
+
+    def free_port(self) -> int:
+        """A port of its node that nothing listens at."""
+        return int(self._get(self._owner.free_port.remote(), _ANSWER_S))
 
     def cpu_seconds(self) -> float:
         """As far as it is known: a lost owner can no longer be asked."""

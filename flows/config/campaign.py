@@ -24,7 +24,7 @@ from labeling.config import (
     PairsConfig,
     PeopleConfig,
 )
-from labeling.judges.config import AnyJudgeConfig
+from labeling.judges.config import AnyJudgeConfig, gives_scores
 from labeling.pairs.draw_sizes import PairGoal
 
 _DRAWS_PAID = 4
@@ -132,12 +132,21 @@ class CampaignConfig(Section):
         return raw
 
     @model_validator(mode="after")
+    def _truncated(self) -> "CampaignConfig":
+        """The rule for cut answers by the judge, so that a campaign's stored config says it."""
+        if self.pairs.truncated == "auto":
+            rule = "reject" if gives_scores(self.judge) else "drop"
+            pairs = self.pairs.model_copy(update={"truncated": rule})
+            object.__setattr__(self, "pairs", pairs)
+        return self
+
+    @model_validator(mode="after")
     def _possible(self) -> "CampaignConfig":
         checks.check_sources(self.policy, self.prompts, self.sft)
         checks.check_judges(self.judge, self.evaluation_judge, self.people)
         checks.check_people(self.people_config, self.budget.human_labels, self.judge)
         checks.check_sampling(self.sampling, self.answers_each, self.compute)
-        checks.check_compute(self.compute, self.training)
+        checks.check_compute(self.compute, self.training, self.storage)
         checks.check_pairs(self.pairs, self.judge)
         checks.check_rejected(self.pairs, self.judge, self.training, self.rounds)
         checks.check_draws(self.prompts, self.sampling, self.pairs, self.judge)

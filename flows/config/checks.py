@@ -9,6 +9,7 @@ from dpo_core.gate.config import GateConfig, StopConfig
 from dpo_core.loss_options import TRAITS, check_combination, traits_of
 from flows.config.compute import ComputeConfig
 from flows.config.evaluation import HeldOutConfig
+from flows.config.storage import StorageConfig
 from flows.config.training import DataConfig, LastRounds, MixRounds
 from generation.config import PromptsConfig, SamplingConfig
 from labeling.config import AggregationConfig, PairsConfig, PeopleConfig
@@ -152,8 +153,10 @@ def check_sampling(sampling: SamplingConfig, answers_each: int, compute: Compute
         )
 
 
-def check_compute(compute: ComputeConfig, training: TrainingOptions) -> None:
-    """What starts processes on other machines is one of the two."""
+def check_compute(
+    compute: ComputeConfig, training: TrainingOptions, storage: StorageConfig
+) -> None:
+    """What starts processes on other machines is one of the two, and files reach them."""
     if compute.kind == "ray" and training.torchrun:
         raise ValueError(
             "training.torchrun starts processes on machines of your own, and so does compute.kind "
@@ -163,6 +166,30 @@ def check_compute(compute: ComputeConfig, training: TrainingOptions) -> None:
         raise ValueError(
             f"compute.address {compute.address} is of a Ray cluster, but compute.kind is local: "
             "set compute.kind to ray, or remove compute.address"
+        )
+    if compute.nodes > 1 and compute.address is None:
+        raise ValueError(
+            f"compute.nodes {compute.nodes} needs a Ray cluster of as many machines: set "
+            "compute.kind to ray and compute.address to that of the cluster, or remove "
+            "compute.nodes"
+        )
+    if compute.cache_dir is None:
+        return
+    if compute.kind == "local" or storage.url is None:
+        raise ValueError(
+            f"compute.cache_dir {compute.cache_dir} is where the nodes of a Ray cluster keep files "
+            "from the campaign's bucket: set compute.kind to ray and storage.url to a bucket, or "
+            "remove compute.cache_dir"
+        )
+    if compute.nodes > 1:
+        raise ValueError(
+            f"compute.nodes {compute.nodes} train on a file system that they share, and "
+            "compute.cache_dir is for nodes without one: remove one of them"
+        )
+    if storage.checkpoints:
+        raise ValueError(
+            "with compute.cache_dir checkpoints stay on the node that trains, and "
+            "storage.checkpoints takes them from the campaign's folder: remove one of them"
         )
 
 

@@ -22,13 +22,23 @@ class ComputeConfig(Section):
         description="HOST:PORT of a running Ray cluster; none with kind ray: one is started on "
         "this machine, for this run",
     )
+    nodes: Count = Field(
+        1,
+        description="kind ray: machines that train a round together, each with training.processes",
+    )
     place_timeout_s: float = Field(
         600, gt=0, description="kind ray: longest wait for free machines, in seconds"
     )
     attempts: Count = Field(
         3,
-        description="kind ray: how often a shard is begun when its process, actor or machine is "
-        "lost",
+        description="kind ray: how often a shard, or training, is begun when its process, actor or "
+        "machine is lost",
+    )
+    cache_dir: str | None = Field(
+        None,
+        pattern=r"^/.",
+        description="kind ray: absolute folder on each node for the files that its jobs read, "
+        "fetched from storage.url; for clusters whose nodes do not share the campaign's folder",
     )
 
     sampling_workers: Workers = Field(

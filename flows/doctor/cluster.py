@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from dpo_core.errors import BadInput
+from dpo_core.text import counted
 from flows.compute.cluster import check_reachable
 from flows.config import CampaignConfig
 from flows.doctor.findings import DoctorFinding, ok, problem
@@ -14,7 +15,7 @@ def check_cluster(config: CampaignConfig, *, nodes: bool = True) -> Iterator[Doc
     """Nothing where the campaign runs on this machine. nodes: whether to ask each node."""
     if config.compute.kind == "local":
         return
-    from flows.compute.ray_executor import connect, disconnect, node_versions
+    from flows.compute.ray_executor import cluster_nodes, connect, disconnect, node_versions
 
     try:
         check_reachable(config.compute)
@@ -23,11 +24,24 @@ def check_cluster(config: CampaignConfig, *, nodes: bool = True) -> Iterator[Doc
             return
         connect(config.compute)
         try:
+            yield from check_count(config.compute.nodes, len(cluster_nodes()))
             yield from check_versions(node_versions()) if nodes else ()
         finally:
             disconnect()
     except BadInput as error:
         yield problem("cluster", error.message, _WHERE, error.remedy)
+
+
+def check_count(wanted: int, there: int) -> Iterator[DoctorFinding]:
+    """Whether there are as many nodes as train together."""
+    if wanted > there:
+        yield problem(
+            "cluster",
+            f"compute.nodes {wanted} train a round together, but the cluster has "
+            f"{counted(there, 'node')}",
+            "compute.nodes",
+            f"Lower it to at most {max(1, there)}, or add machines.",
+        )
 
 
 def check_versions(versions: Mapping[str, str]) -> Iterator[DoctorFinding]:

@@ -4,27 +4,43 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.status import Status
 
-from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.layout import CAMPAIGNS, Layout
 from dpo_core.errors import BadInput
 from dpo_core.server_keys import (
     REPORT_PATH,
+    Key,
     campaign_key_path,
+    provide_key,
     read_key,
     sign_in_help,
     sign_in_link,
     worker_key_path,
 )
-from flows.prefect.server import Pages, start_server
+from dpo_core.web_guard import Guard
+from flows.config import check_is_campaign
+from flows.prefect.server import (
+    Pages,
+    address,
+    check_port,
+    command_line,
+    free_port,
+    start_server,
+)
 from labeling.server import DEFAULT_FOLDER, Server, start
 from labeling.server.credentials import credentials_path
 from labeling.server.process import LOOPBACK, is_loopback
 from reporting.report import write_report
 from reporting.summary import read_summary
+
+if TYPE_CHECKING:
+    import uvicorn
 
 _POLL_S = 0.5
 
@@ -74,6 +90,9 @@ def serve_ui(root: Path, port: int, trusted: Sequence[str] = ()) -> None:
     dies.
     """
     layout = Layout(root)
+    check_is_campaign(layout)
+    if port:
+        check_port(port)
     write_report(read_summary(root), layout.report)
     command = f"ratchet link {shlex.quote(str(root))}"
     pages = Pages(trusted, sign_in_help(command, campaign_key_path(layout)))
@@ -82,7 +101,7 @@ def serve_ui(root: Path, port: int, trusted: Sequence[str] = ()) -> None:
         print(
             f"runs:   {url}/runs",
             f"report: {url}{REPORT_PATH}",
-            f"sign in there: {sign_in_link(key, '/runs')} (works once)",
+            f"sign in there: {sign_in_link(key)} (works once)",
             "Ctrl-C stops",
             sep="\n",
             flush=True,
@@ -90,6 +109,42 @@ def serve_ui(root: Path, port: int, trusted: Sequence[str] = ()) -> None:
         while server.alive():
             time.sleep(_POLL_S)
         raise server.died()
+
+
+def serve_console(port: int, trusted: Sequence[str] = ()) -> None:
+    """Serve the console of the campaigns here until interrupted, without a worker.
+
+    Raises BadInput for a port in use.
+    """
+    import uvicorn
+
+    from console.app import HOME, Console, create_app
+
+    port = check_port(port) if port else free_port()
+    layout = Layout(CAMPAIGNS)
+    key = provide_key(worker_key_path(layout), address(port), HOME)
+    command = f"ratchet link {shlex.quote(str(CAMPAIGNS))}"
+    guard = Guard(
+        create_app(Console((CAMPAIGNS,), command_line(None))),
+        trusted,
+        key.secret,
+        sign_in_help(command, worker_key_path(layout)),
+    )
+    server = uvicorn.Server(
+        uvicorn.Config(guard, port=port, log_level="warning", timeout_graceful_shutdown=1)
+    )
+    with ThreadPoolExecutor(1) as beside:
+        beside.submit(_announce_console, server, key)
+        server.run()
+
+
+def _announce_console(server: "uvicorn.Server", key: Key) -> None:
+    while not server.started:
+        if server.should_exit:
+            return
+        time.sleep(0.02)
+    lines = (f"Ratchet: {sign_in_link(key)} (works once)", "Ctrl-C stops")
+    print(*lines, sep="\n", flush=True)
 
 
 def new_link(folder: Path) -> str:
@@ -106,4 +161,4 @@ def new_link(folder: Path) -> str:
             "Start it with `ratchet worker`, or with `ratchet ui CAMPAIGN` for one campaign; "
             "name the worker's or the campaign's folder.",
         )
-    return sign_in_link(key, "/runs")
+    return sign_in_link(key)

@@ -21,7 +21,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from platformdirs import user_cache_path
 
@@ -30,8 +30,12 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.children import Child, Report, serve_jobs
 from dpo_core.errors import BadInput, ServerFailed
 from dpo_core.jobs import ChildJob, JobResult, job_kinds
-from dpo_core.server_keys import Key, find_served_file, provide_key, with_key
+from dpo_core.port_owner import describe_port_owner
+from dpo_core.server_keys import RUNS_PATH, Key, find_served_file, provide_key, with_key
 from dpo_core.web_guard import Guard
+
+if TYPE_CHECKING:
+    from console.actions import CommandLine
 
 _START_TIMEOUT_S = 120.0
 _FIRST_PORT, _TRIES = 20_000, 20
@@ -110,11 +114,13 @@ class Pages:
     """Web pages of a server: Prefect's, and the campaign's files under /ratchet/.
 
     trusted: further host names under which browsers may reach it, as through a proxy.
-    remedy: how to sign in, as the rest of a sentence.
+    remedy: how to sign in, as the rest of a sentence. console: folders of campaigns that the
+    console shows on the home page; None without a console.
     """
 
     trusted: Sequence[str]
     remedy: str
+    console: tuple[Path, ...] | None = None
 
 
 class ServeJob(ChildJob[JobResult]):
@@ -137,10 +143,11 @@ def start_server(
     Takes a free port if `port` is None or 0. Raises BadInput if the port is in use, ServerFailed if
     the server does not start.
     """
-    port = _check_port(port) if port else free_port()
+    port = check_port(port) if port else free_port()
     url = address(port)
     layout.prefect.mkdir(parents=True, exist_ok=True)
-    key = provide_key(key_file, url if pages is not None else None)
+    first = "/" if pages is not None and pages.console is not None else RUNS_PATH
+    key = provide_key(key_file, url if pages is not None else None, first)
     env = {
         **prefect_environment(layout),
         **with_key(os.environ, key),
@@ -221,14 +228,16 @@ def _outgoing_from() -> int:
         return 0
 
 
-def _check_port(port: int) -> int:
+def check_port(port: int) -> int:
+    """The port, if it is free. Raises BadInput that names who uses it."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((_HOST, port))
         except OSError as error:
             raise BadInput(
-                f"port {port} cannot be used: {error.strerror}", "Choose another with --port."
+                f"port {port} cannot be used: {error.strerror}{describe_port_owner(port)}",
+                "Choose another with --port, or stop what uses it.",
             ) from None
     return port
 
@@ -241,7 +250,9 @@ def _carry_out(job: ServeJob, report: Report) -> JobResult:
 
     if job.database is not None:
         provide_database(job.database)
-    app = Guard(_app(job.reports), job.pages.trusted, job.secret, job.pages.remedy)
+    app = Guard(
+        _app(job.reports, job.pages.console), job.pages.trusted, job.secret, job.pages.remedy
+    )
     config = uvicorn.Config(app, host=_HOST, port=job.port, log_level="warning")
     server = uvicorn.Server(config)
     serving = threading.Thread(target=server.run, daemon=True)
@@ -259,16 +270,28 @@ def _carry_out(job: ServeJob, report: Report) -> JobResult:
     return JobResult()
 
 
-def _app(reports: Path | None) -> Any:
+def _app(reports: Path | None, console: Sequence[Path] | None) -> Any:
     from prefect.server.api.server import create_app
 
     app = create_app()
+    # First, because Prefect's pages answer every other path.
     if reports is not None:
         from starlette.routing import Mount
 
-        # First, because Prefect's pages answer every other path.
         app.router.routes.insert(0, Mount("/ratchet", app=_ReportFiles(reports)))
+    if console is not None:
+        from console.app import Console
+
+        pages = Console(tuple(console), command_line(reports), RUNS_PATH)
+        app.router.routes[:0] = pages.routes()
     return app
+
+
+def command_line(worker: Path | None) -> "CommandLine":
+    """How the console types commands: in the current folder, to the worker in that folder."""
+    from console.actions import CommandLine
+
+    return CommandLine((sys.executable, "-m", "flows.cli"), Path.cwd(), worker)
 
 
 class _ReportFiles:

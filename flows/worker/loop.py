@@ -5,7 +5,7 @@ continues where it was when it is started again.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -64,13 +64,15 @@ class _RunningFlow:
 class CampaignWorker:
     """Runs the deployments' runs, each in a child process.
 
-    A context manager: on exit it ends all children and schedules their runs again.
+    A context manager: on exit it ends all children and schedules their runs again. prepare: called
+    with the order of each run before its process starts.
     """
 
     layout: Layout
     api: str
     at_once: int
     allow_env: Sequence[str] = ()
+    prepare: Callable[[Order], None] = lambda order: None
     _running: dict[UUID, _RunningFlow] = field(default_factory=dict)
     _closing: bool = False
 
@@ -172,6 +174,7 @@ class CampaignWorker:
 
     def _carry_out(self, running: _RunningFlow) -> RunEnded:
         log = self.layout.log(f"run-{running.run.id}")
+        self.prepare(Order.read(running.run.parameters))
         with Child.start("flows.worker.carry_out", log) as child:
             running.child = child
             if self._closing:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dpo_core.campaign.layout import Layout
+from dpo_core.errors import BadInput
 from dpo_core.server_keys import (
     Key,
     serve_reports_in,
@@ -45,23 +46,33 @@ def serve_campaigns(
     at_once: int,
     trusted: Sequence[str] = (),
     allow_env: Sequence[str] = (),
+    console: tuple[Path, ...] | None = None,
 ) -> None:
-    """Run until interrupted.
+    """Run until interrupted. console: folders of campaigns that its home page shows, if it has one.
 
     Raises BadInput for a folder or port in use, ServerFailed if the server does not start.
     """
+    if console is not None and external_server() is not None:
+        raise BadInput(
+            f"{API_VARIABLE} names a Prefect server, and the console is served by one of its own",
+            "Unset it; or use that server with `ratchet worker`, and type `ratchet ui`.",
+        )
     layout = Layout(folder)
-    pages = Pages(
-        trusted, sign_in_help(f"ratchet link{folder_option(folder)}", worker_key_path(layout))
-    )
+    link = sign_in_help(f"ratchet link{folder_option(folder)}", worker_key_path(layout))
+    pages = Pages(trusted, link, console)
     with hold_folder(layout), serving(layout, port, pages) as (api, key):
         from flows.prefect.runs import own_server
+        from flows.worker.label_server import LabelServers
         from flows.worker.loop import CampaignWorker
 
-        with own_server(api), CampaignWorker(layout, api, at_once, allow_env) as worker:
+        worker = CampaignWorker(layout, api, at_once, allow_env)
+        with own_server(api), LabelServers() as labels, worker:
+            if console is not None:
+                worker.prepare = labels.provide_for
+                labels.provide_waiting(console)
             write_address(layout, api)
             print(
-                *_addresses(api, key),
+                *(_addresses(api, key) if console is None else _console_address(key)),
                 f"submit a campaign: ratchet submit CONFIG{folder_option(folder)}",
                 "Ctrl-C stops; submitted campaigns continue at the next start",
                 sep="\n",
@@ -76,7 +87,14 @@ def _addresses(api: str, key: Key | None) -> Iterator[str]:
     """The address of the runs and, on the worker's own server, a link to sign in."""
     yield f"runs: {api.removesuffix('/api')}/runs"
     if key is not None:
-        yield f"sign in there: {sign_in_link(key, '/runs')} (works once)"
+        yield f"sign in there: {sign_in_link(key)} (works once)"
+
+
+def _console_address(key: Key | None) -> Iterator[str]:
+    """The one address of `ratchet up`, whose server is always its own."""
+    assert key is not None
+    yield f"Ratchet: {sign_in_link(key)}"
+    yield f"(signs one browser in, once; then {key.url})"
 
 
 def _look(worker: "CampaignWorker") -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from grimp import build_graph
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("dpo_core", "flows", "generation", "labeling", "reporting")
+PACKAGES = ("console", "dpo_core", "flows", "generation", "labeling", "reporting")
 SPLIT = ("flows",)
 """Packages that are shown room by room."""
 

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("dpo_core", "examples", "flows", "generation", "labeling", "reporting")
+PACKAGES = ("console", "dpo_core", "examples", "flows", "generation", "labeling", "reporting")
 
 
 def paths_in_tree(text: str) -> list[str]:

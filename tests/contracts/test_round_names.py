@@ -12,7 +12,7 @@ NAMES_ONLY = {
 
 
 def test_no_other_module_makes_names_of_rounds() -> None:
-    packages = ("dpo_core", "flows", "generation", "labeling", "reporting")
+    packages = ("console", "dpo_core", "flows", "generation", "labeling", "reporting")
     sources = [path for name in packages for path in (ROOT / name).rglob("*.py")]
     padded = {
         path.relative_to(ROOT).as_posix()

@@ -215,11 +215,11 @@ def test_the_life_of_the_app_is_its_own() -> None:
 def test_no_server_is_without_it() -> None:
     """A module that starts to listen for requests puts the guard before its app."""
     root = Path(web_guard.__file__).parents[1]
-    packages = ("flows", "generation", "labeling", "reporting", "dpo_core")
+    packages = ("console", "flows", "generation", "labeling", "reporting", "dpo_core")
     sources = {path: path.read_text("utf-8") for p in packages for path in (root / p).rglob("*.py")}
     listens = re.compile(r"uvicorn\.(Config|run)\(|\bHTTPServer\(|hypercorn|aiohttp\.web|wsgiref")
     serving = {path.name: text for path, text in sources.items() if listens.search(text)}
-    assert serving.keys() == {"server.py", "serving.py"}
+    assert serving.keys() == {"serve.py", "server.py", "serving.py"}
     assert all(re.search(r"\bGuard\(", text) for text in serving.values())
 
 

@@ -22,12 +22,14 @@ import torch
 from dpo_core.child_events import ChildEvent, restore_error
 from dpo_core.children import NOTICES, Report
 from dpo_core.config import TrainingConfig
-from dpo_core.errors import BadInput, ChildFailed, Interrupted, RatchetError
-from dpo_core.training.jobs import DpoJob
+from dpo_core.errors import BadInput, ChildDied, ChildFailed, Interrupted, RatchetError
+from dpo_core.jobs import JobResult
+from dpo_core.training.jobs import DpoJob, JoinJob
 from dpo_core.training.processes.rank_worker import ADDRESS, END, KEY, STOP
 from dpo_core.training.results import DpoResult
 
 _WORKER = "dpo_core.training.processes.rank_worker"
+_NO_RESULT = "its processes ended without a result"
 _SETTLE_S = 2.0
 """Seconds to wait, after an error that another process may have caused, for that one's report."""
 
@@ -46,19 +48,38 @@ def count_processes(config: TrainingConfig) -> int:
 
 
 class _RankEvent(ChildEvent, total=False):
-    """Besides what a process sends: `lost`, `launcher ended` and `over`, both with the reason why
-    there may be no result."""
+    """Besides what a process sends: `lost`, `launcher ended` and `over`, both with why the launcher
+    failed, and whether a signal had ended one of its processes."""
 
     why: str
+    killed: bool
 
 
 def train_together(job: DpoJob, report: Report) -> DpoResult:
     """Run `trainer.train_round` in the processes that torchrun starts.
 
-    Raises what any of them raises, and ChildFailed where one ends without a report.
+    Raises what any of them raises, and ChildDied where one ends without a report.
     """
-    processes = count_processes(job.config)
-    together = job.config.torchrun or ["--standalone", "--local-addr=127.0.0.1"]
+    result, why = _run(job.config, job, report)
+    if result is None:
+        raise ChildFailed(f"torchrun could not train the round: {why or _NO_RESULT}")
+    return result
+
+
+def join_others(job: JoinJob, report: Report) -> JobResult:
+    """Run this machine's processes of a round that another machine leads; errors as above."""
+    _, why = _run(job.config, job, report)
+    if why:
+        raise ChildFailed(f"torchrun could not join the round: {why}")
+    return JobResult()
+
+
+def _run(
+    config: TrainingConfig, job: DpoJob | JoinJob, report: Report
+) -> tuple[DpoResult | None, str]:
+    """The leader's result, and why the launcher failed, if it did."""
+    processes = count_processes(config)
+    together = config.torchrun or ["--standalone", "--local-addr=127.0.0.1"]
     options = [f"--nproc-per-node={processes}", *together, "-m", _WORKER]
     with _Ranks(job) as ranks, _call_on_sigterm(ranks.stop):
         threading.Thread(target=_launch, args=(options, ranks.events), daemon=True).start()
@@ -67,20 +88,24 @@ def train_together(job: DpoJob, report: Report) -> DpoResult:
 
 def _launch(options: Sequence[str], events: "queue.Queue[_RankEvent]") -> None:
     """Run the launcher in a thread: in the main thread torch would install signal handlers."""
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 
-    why = "its processes ended without a result"
+    why, killed = "", False
     try:
         run(parse_args(list(options)))  # type: ignore[no-untyped-call]
     except BaseException as error:
         why = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
-    events.put({"event": "launcher ended", "why": why})
+        # Not those that the launcher ended itself, because of these.
+        failures = error.failures.values() if isinstance(error, ChildFailedError) else ()
+        killed = any(failure.exitcode < 0 for failure in failures)
+    events.put({"event": "launcher ended", "why": why, "killed": killed})
 
 
 class _Ranks:
     """The connections to this machine's processes; a context manager that ends the processes."""
 
-    def __init__(self, job: DpoJob) -> None:
+    def __init__(self, job: DpoJob | JoinJob) -> None:
         self.events: queue.Queue[_RankEvent] = queue.Queue()
         self._job = job.model_dump_json().encode()
         key = secrets.token_bytes(32)
@@ -104,8 +129,9 @@ class _Ranks:
         self._open = False
         self._send_order(END)
 
-    def result(self, report: Report) -> DpoResult:
-        """Wait until all have ended; returns the leader's result."""
+    def result(self, report: Report) -> tuple[DpoResult | None, str]:
+        """Wait until all have ended. Returns the leader's result, if it is one of them, and why the
+        launcher failed, if it did."""
         result: DpoResult | None = None
         failures: list[_RankEvent] = []
         while (event := self.events.get())["event"] != "over":
@@ -118,12 +144,11 @@ class _Ranks:
                     failures.append(event)
                     self._end_soon(0 if event.get("typed") else _SETTLE_S)
                 case "launcher ended":
-                    self._drain(event["why"])
+                    self._drain(event)
         if failures:
-            raise _root_cause(failures, stopping=self._order == STOP)
-        if result is None:
-            raise ChildFailed(f"torchrun could not train the round: {event['why']}")
-        return result
+            stopping = self._order == STOP
+            raise _root_cause(failures, stopping=stopping, killed=event["killed"])
+        return result, event["why"]
 
     def _accept(self) -> None:
         while self._open:
@@ -160,11 +185,11 @@ class _Ranks:
         timer.daemon = True
         timer.start()
 
-    def _drain(self, why: str) -> None:
+    def _drain(self, ended: _RankEvent) -> None:
         """Collect the last events of processes that have ended."""
         for thread in self._listening:
             thread.join()
-        self.events.put({"event": "over", "why": why})
+        self.events.put({**ended, "event": "over"})
 
     def __enter__(self) -> "_Ranks":
         return self
@@ -181,25 +206,27 @@ def _pass_on(event: ChildEvent, report: Report) -> None:
         report(event["done"], event["total"], event["unit"])
 
 
-def _root_cause(failures: Sequence[_RankEvent], *, stopping: bool) -> RatchetError:
+def _root_cause(failures: Sequence[_RankEvent], *, stopping: bool, killed: bool) -> RatchetError:
     """The most informative error: most processes fail only because another one did.
 
     stopping: whether they were asked to stop, which kills a process that has not begun to train.
+    killed: whether a signal that was not the launcher's ended one; it ends those that are left.
     """
     for event in failures:
         if event.get("typed"):
             return restore_error(event)
-    lost = any(event["event"] == "lost" for event in failures)
+    errors = [event for event in failures if event["event"] == "error"]
+    lost = len(errors) < len(failures) and (killed or not errors)
     if lost and stopping:
         return Interrupted(
             "training was asked to stop (SIGTERM) before it had begun",
             "Run the same `ratchet run` again to start or resume it.",
         )
     if lost:
-        return ChildFailed(
+        return ChildDied(
             "a training process was killed (often because the system ran out of memory)"
         )
-    return restore_error(failures[0])
+    return restore_error(errors[0])
 
 
 @contextmanager

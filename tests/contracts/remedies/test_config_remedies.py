@@ -88,6 +88,45 @@ CASES = [
             "remove compute.address": {"compute.address": GONE},
         },
     ),
+    Case(
+        {"compute.nodes": 2},
+        {
+            "set compute.kind to ray and compute.address to that of the cluster": {
+                "compute.kind": "ray",
+                "compute.address": "node-a:6379",
+            },
+            "remove compute.nodes": {"compute.nodes": GONE},
+        },
+    ),
+    Case(
+        {"compute.cache_dir": "/cache"},
+        {
+            "set compute.kind to ray and storage.url to a bucket": {
+                "compute.kind": "ray",
+                "storage.url": "file:///bucket",
+            },
+            "remove compute.cache_dir": {"compute.cache_dir": GONE},
+        },
+    ),
+    Case(
+        {
+            "storage.url": "file:///bucket",
+            "compute": {
+                "kind": "ray",
+                "address": "node-a:6379",
+                "nodes": 2,
+                "cache_dir": "/cache",
+            },
+        },
+        {"remove one of them": {"compute.nodes": GONE}},
+    ),
+    Case(
+        {
+            "storage": {"url": "file:///bucket", "checkpoints": True},
+            "compute": {"kind": "ray", "cache_dir": "/cache"},
+        },
+        {"remove one of them": {"storage.checkpoints": GONE}},
+    ),
     # ── storage ──────────────────────────────────────────────────────────────────────────────────
     Case({"storage.url": "/bucket"}, {"gs://, az://, file://": {"storage.url": "file:///bucket"}}),
     Case(

@@ -15,6 +15,7 @@ from flows.compute.executor import Executor, WorkerPlan
 from flows.compute.pool import WorkerPool
 from flows.compute.ray_executor import RayExecutor
 from flows.compute.shards import carry_out_in_shards
+from flows.compute.shipping import Shipper
 from flows.config.compute import ComputeConfig
 from generation.config import SamplingConfig
 from generation.jobs import SampleJob, SampleResult
@@ -94,9 +95,11 @@ def carry_out(
         made.release()
 
 
-def opened(folder: Path, address: str | None, **options: float) -> RayExecutor:
+def opened(
+    folder: Path, address: str | None, shipper: Shipper | None = None, **options: float
+) -> RayExecutor:
     compute = ComputeConfig(kind="ray", address=address, **options)  # type: ignore[arg-type]
-    return RayExecutor(compute, folder / "workers.json", print)
+    return RayExecutor(compute, folder / "workers.json", print, shipper)
 
 
 if __name__ == "__main__":

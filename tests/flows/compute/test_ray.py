@@ -42,11 +42,12 @@ from reporting.progress import CampaignProgress
 from tests.flows.compute import ray_shards
 from tests.flows.compute.ray_shards import ROWS, SHARD, begun, opened, prepare
 from tests.flows.compute.test_many_engines import PROMPT_COUNT, asked, by_one, sample_job
-from tests.flows.compute.test_many_engines import SHARD as SHARD_PROMPTS
+from tests.flows.compute.test_many_engines import SHARD as SHARD_OF_ONE
+from tests.living import living
 
 ROOT, HERE = Path(__file__).parents[3], Path(__file__).parent
 TOKEN = token_hex(32)
-NODES = 3
+NODES, SHARD_PROMPTS = 3, 3
 
 __all__ = ["asked", "by_one"]  # fixtures
 
@@ -88,14 +89,18 @@ def nodes() -> Iterator[Nodes]:
 
 
 @contextmanager
-def started(nodes: int, cpus: int, gpus: int = 0) -> Iterator[Nodes]:
-    """GPUs are Ray's numbers alone: it does not look whether they exist."""
+def started(nodes: int, cpus: int, gpus: int = 0, hidden: Path | None = None) -> Iterator[Nodes]:
+    """GPUs are Ray's numbers alone: it does not look whether they exist. hidden: a folder in whose
+    place the nodes have an empty one of their own, as machines without a common disk have."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment().items():
             patch.setenv(name, value)
         preloaded = os.environ.get(SOCKET, "")
         patch.delenv(SOCKET, raising=False)
         command = [sys.executable, str(HERE / "ray_nodes.py"), *map(str, (nodes, cpus, gpus))]
+        if hidden is not None:
+            mount = 'mount -t tmpfs none "$0" && exec "$@"'
+            command = ["unshare", "-m", "sh", "-c", mount, str(hidden), *command]
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as process:
@@ -153,10 +158,10 @@ def test_files_and_facts_of_engines_on_nodes(
     monkeypatch.setitem(processes._ENVIRONMENTS, "sampling", {SOCKET: nodes.preloaded})
     compute = {"kind": "ray", "address": nodes.address, "sampling_workers": 2}
     out = tmp_path / "completions.parquet"
-    with opened_session(tmp_path / "cluster", compute) as session:
+    with opened_session(tmp_path / "cluster", compute, SHARD_OF_ONE) as session:
         result = session.sample(sample_job(session, asked, out))
         assert (result.workers, len(result.nodes)) == (2, 2)
-        assert result.attempts == PROMPT_COUNT // SHARD_PROMPTS
+        assert result.attempts == PROMPT_COUNT // SHARD_OF_ONE
         assert cpus(ray.available_resources()) == NODES - 2
         session.processes.release()
         wait_for(lambda: cpus(ray.available_resources()) == NODES, 10)
@@ -165,17 +170,19 @@ def test_files_and_facts_of_engines_on_nodes(
 
 @pytest.mark.proof
 def test_files_of_three_engines_through_a_kill(nodes: Nodes, asked: Path, tmp_path: Path) -> None:
-    """Real engines; one is killed with finished shards behind it, and replaced."""
+    """Real engines; one is killed in the midst of a shard, and replaced. There are enough shards
+    that each engine has another one to do."""
     compute = {"kind": "ray", "address": nodes.address, "sampling_workers": 3}
     out, plain = tmp_path / "out.parquet", tmp_path / "plain.parquet"
 
     def kill() -> None:
         wait_for(lambda: len(list(tmp_path.glob("shards/*/*.json"))) >= 2, 200)
-        listed = subprocess.run(
-            ["pgrep", "-f", "dpo_core.children generation.worker"], capture_output=True, text=True
-        )
-        ours = [pid for pid in map(int, listed.stdout.split()) if owned_by_ray(pid)]
-        os.kill(ours[0], signal.SIGKILL)
+        now = WorkersNow.read(Layout(tmp_path / "cluster").workers)
+        assert now is not None
+        busy = {each.node for each in now.workers if "sample rows" in each.doing}
+        at_work = [owner for owner in owners() if node_of(owner, nodes) in busy]
+        for child in children_of(at_work[0]):
+            os.kill(child, signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
     killer.start()
@@ -188,20 +195,25 @@ def test_files_of_three_engines_through_a_kill(nodes: Nodes, asked: Path, tmp_pa
     assert file_sha256(out) == file_sha256(plain)
 
 
-def owned_by_ray(pid: int) -> bool:
-    """Whether a child is of this file's campaigns on a cluster of this test."""
-    parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    environment = Path(f"/proc/{parent}/environ").read_bytes()
-    name = Path(f"/proc/{parent}/cmdline").read_bytes()
-    return name.startswith(b"ray::") and TOKEN.encode() in environment
+def owners() -> list[int]:
+    """The actors on clusters of this file that have a child."""
+    ours = living(f"RAY_AUTH_TOKEN={TOKEN}")
+    return [pid for pid, name in ours.items() if name.startswith("ray::") and children_of(pid)]
+
+
+def children_of(pid: int) -> list[int]:
+    listed = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True)
+    return [*map(int, listed.stdout.split())]
 
 
 def cpus(resources: dict[str, float]) -> int:
     return int(resources.get("CPU", 0))
 
 
-def opened_session(root: Path, compute: dict[str, object]) -> Session:
-    sampling = {"max_tokens": 24, "max_model_len": 96, "shard_prompts": SHARD_PROMPTS}
+def opened_session(
+    root: Path, compute: dict[str, object], shard_prompts: int = SHARD_PROMPTS
+) -> Session:
+    sampling = {"max_tokens": 24, "max_model_len": 96, "shard_prompts": shard_prompts}
     config = CampaignConfig.model_validate({**CONFIG, "sampling": sampling, "compute": compute})
     return Session.open(root, config, CampaignProgress(Console(file=StringIO()), rounds=1))
 
@@ -381,9 +393,8 @@ def test_a_campaign_runs_on_a_cluster_of_its_own(tmp_path: Path) -> None:
 
 def rays_of(pid: int) -> list[int]:
     """Ray's own processes that a process started."""
-    listed = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True)
-    children = [*map(int, listed.stdout.split())]
-    return [child for child in children if b"ray" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    found = children_of(pid)
+    return [child for child in found if b"ray" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 @pytest.mark.proof

@@ -22,6 +22,7 @@ from .jobs import Runner
 from .pages import OwnContentOnly
 from .request import Request
 from .search import engine
+from .sign_in import SignIn
 
 _GRACE_S = 5
 """Seconds that open requests may take when the server stops."""
@@ -80,7 +81,7 @@ def _guarded(request: Request) -> Any:
     guard = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = guard  # its dataclasses look there
     spec.loader.exec_module(guard)
-    return guard.Guard(OwnContentOnly(app), request.trusted)
+    return guard.Guard(OwnContentOnly(SignIn(app, request.api_key)), request.trusted)
 
 
 async def _announce(server: uvicorn.Server, listening: socket.socket) -> None:

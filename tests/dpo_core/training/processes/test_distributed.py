@@ -20,7 +20,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, MambaConfig, MambaForCau
 
 from dpo_core.children import Child
 from dpo_core.config import LoraConfig, TrainingConfig
-from dpo_core.errors import ChildDied, ChildFailed, Interrupted, RatchetError
+from dpo_core.errors import ChildDied, Interrupted, RatchetError
 from dpo_core.tables import read_rows
 from dpo_core.training.jobs import DpoJob
 from dpo_core.training.pairs.batching import TrainingPair
@@ -304,7 +304,7 @@ def test_a_process_that_is_killed_ends_the_others(
                     with suppress(ProcessLookupError):  # one ends with the other
                         os.kill(pid, signal.SIGKILL)
 
-    with pytest.raises(ChildFailed, match="training process was killed"):
+    with pytest.raises(ChildDied, match="training process was killed"):
         child.carry_out(changed(job, processes=2), report=kill_the_second)
     assert marked(mark) == [child.process.pid]
 

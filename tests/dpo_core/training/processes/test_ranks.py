@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from dpo_core.errors import ChildFailed, Interrupted
+from dpo_core.errors import ChildDied, Interrupted
 from dpo_core.training.processes.rank_worker import ADDRESS, END, KEY, STOP
 from dpo_core.training.processes.torchrun import _Ranks
 
@@ -46,7 +46,7 @@ def test_a_stop_reaches_processes_that_connect_later(ranks: _Ranks) -> None:
     ("stop", "error", "said"),
     [
         (True, Interrupted, "before it had begun"),
-        (False, ChildFailed, "training process was killed"),
+        (False, ChildDied, "training process was killed"),
     ],
 )
 def test_a_process_that_ends_because_it_was_asked_to(
@@ -57,6 +57,6 @@ def test_a_process_that_ends_because_it_was_asked_to(
     if stop:
         ranks.stop()
     process.close()  # as SIGTERM ends it while torch is imported
-    ranks.events.put({"event": "launcher ended", "why": "a process failed"})
+    ranks.events.put({"event": "launcher ended", "why": "a process failed", "killed": True})
     with pytest.raises(error, match=said):
         ranks.result(lambda done, total, unit: None)
