@@ -113,11 +113,18 @@ _BY_CHILDREN = (
 _BY_COMMANDS = (
     "jinja2",
     "pandas",
+    "pyarrow.dataset",
+    "scipy.sparse.csgraph",
+    "scipy.special",
     "tensorboard.summary.writer.event_file_writer",
     "vl_convert",
     "flows.cli",
     "flows.campaign",
+    "flows.operations.export",
+    "flows.run",
+    "reporting.compare.render",
     "reporting.terminal",
+    "tests.unbuffered",
 )
 
 

@@ -56,7 +56,7 @@ READ_AGAIN = frozenset(
 
 def read_again(module: str) -> None:
     """Read Prefect's settings again, in a forked process that will run `module`."""
-    if module.partition(".")[0] != "flows":  # only flows uses Prefect
+    if module.partition(".")[0] not in ("flows", "tests"):  # nobody else uses Prefect
         return
     from prefect.context import refresh_global_settings_context
     from prefect.logging import configuration

@@ -2,27 +2,24 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-SCRIPT = Path(__file__).with_name("compare_samplers.py")
-ROOT = SCRIPT.parents[2]
+from dpo_core import preloaded
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT_S = 300
 
 
 @pytest.fixture(scope="module")
 def drawn() -> dict[str, tuple[list[Any], list[Any]]]:
     """By case what vLLM's sampler draws and what ours does; in a process that may import vLLM."""
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "TORCHDYNAMO_DISABLE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "TORCHDYNAMO_DISABLE": "1"}
+    script = ["tests.generation.compare_samplers"]
+    socket = os.environ.get(preloaded.SOCKET)
+    done = preloaded.run_command(socket, script, env, ROOT, TIMEOUT_S)
     assert done.returncode == 0, done.stderr[-4000:]
     found: dict[str, tuple[list[Any], list[Any]]] = json.loads(done.stdout.splitlines()[-1])
     return found

@@ -24,21 +24,24 @@ from flows.config import CampaignConfig
 from flows.session import Session
 from generation.jobs import SampleJob, ScoreJob
 from reporting.progress import CampaignProgress
+from tests.made_once import made_once
 
 PROMPT_COUNT, SHARD = 24, 2
 SHARED = " ".join((WORDS * 40)[:40])
 """What all prompts begin with: longer than a block of vLLM's prefix cache."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a policy 256 wide and prompts that share their beginning."""
-    folder = tmp_path_factory.mktemp("asked")
+    return made_once(tmp_path_factory, "asked", write_what_is_asked)
+
+
+def write_what_is_asked(folder: Path) -> None:
     build(folder / "policy", seed=1, hidden_size=256, layers=2)
     texts = [f"{SHARED} {' '.join((WORDS * 9)[n : n + 5])}" for n in range(PROMPT_COUNT)]
     prompts = (Prompt(prompt_id(text, None), text=text) for text in texts)
     write_rows(folder / "prompts.parquet", map(prompt_row, prompts), PROMPTS)
-    return folder
 
 
 def opened(root: Path, workers: int) -> Session:
@@ -60,15 +63,19 @@ def sample_job(session: Session, asked: Path, out: Path) -> SampleJob:
     )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def by_one(asked: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Completions and their log-probs, by one engine."""
-    folder = tmp_path_factory.mktemp("by-one")
-    return sample_and_score(asked, folder, workers=1)
+    folder = made_once(tmp_path_factory, "by-one", lambda made: sample_and_score(asked, made, 1))
+    return sampled_and_scored(folder)
+
+
+def sampled_and_scored(folder: Path) -> tuple[Path, Path]:
+    return folder / "completions.parquet", folder / "logps.parquet"
 
 
 def sample_and_score(asked: Path, folder: Path, workers: int) -> tuple[Path, Path]:
-    out, logps = folder / "completions.parquet", folder / "logps.parquet"
+    out, logps = sampled_and_scored(folder)
     with opened(folder, workers) as session:
         result = session.sample(sample_job(session, asked, out))
         sampling = session.config.sampling
@@ -77,6 +84,7 @@ def sample_and_score(asked: Path, folder: Path, workers: int) -> tuple[Path, Pat
     assert result.completions == count_rows(out) == 2 * PROMPT_COUNT
     assert result.tokens == sum(len(row["token_ids"]) for row in iterate_rows(out))
     assert len(result.engines) == (0 if workers == 1 else workers)
+    assert not {"nodes", "workers", "attempts"} & set(result.as_json())  # of clusters alone
     assert workers == 1 or sum(each.tokens for each in result.engines) == result.tokens
     assert not shards(folder)
     return out, logps

@@ -24,8 +24,9 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.workers_now import WorkersNow, describe_workers
 from dpo_core.errors import BadInput, ChildDied, ChildFailed
 from dpo_core.hashing import file_sha256
+from dpo_core.preloaded import SOCKET
 from dpo_core.records import Completion, Prompt
-from flows.compute import owner
+from flows.compute import owner, processes
 from flows.compute.executor import LocalExecutor, Worker, WorkerPlan
 from flows.compute.judge_models import JudgeModels
 from flows.compute.owner import SharedFolder
@@ -40,14 +41,15 @@ from labeling.judges.config import RewardModelJudge
 from reporting.progress import CampaignProgress
 from tests.flows.compute import ray_shards
 from tests.flows.compute.ray_shards import ROWS, SHARD, begun, opened, prepare
-from tests.flows.compute.test_many_engines import PROMPT_COUNT, asked, sample_job
+from tests.flows.compute.test_many_engines import PROMPT_COUNT, asked, by_one, sample_job
+from tests.flows.compute.test_many_engines import SHARD as SHARD_OF_ONE
 from tests.living import living
 
 ROOT, HERE = Path(__file__).parents[3], Path(__file__).parent
 TOKEN = token_hex(32)
 NODES, SHARD_PROMPTS = 3, 3
 
-__all__ = ["asked"]  # a fixture
+__all__ = ["asked", "by_one"]  # fixtures
 
 
 JUDGE = """
@@ -72,10 +74,12 @@ if __name__ == "__main__":
 
 @dataclass(frozen=True)
 class Nodes:
-    """A cluster with a CPU on each node. raylets: node's name → process."""
+    """A cluster with a CPU on each node. raylets: node's name → process. preloaded: the socket of a
+    process that children can be forked from, which nodes do not know by themselves."""
 
     address: str
     raylets: dict[str, int]
+    preloaded: str
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +95,8 @@ def started(nodes: int, cpus: int, gpus: int = 0, hidden: Path | None = None) ->
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment().items():
             patch.setenv(name, value)
-        patch.delenv("RATCHET_PRELOADED", raising=False)
+        preloaded = os.environ.get(SOCKET, "")
+        patch.delenv(SOCKET, raising=False)
         command = [sys.executable, str(HERE / "ray_nodes.py"), *map(str, (nodes, cpus, gpus))]
         if hidden is not None:
             mount = 'mount -t tmpfs none "$0" && exec "$@"'
@@ -100,7 +105,7 @@ def started(nodes: int, cpus: int, gpus: int = 0, hidden: Path | None = None) ->
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as process:
             assert process.stdin is not None and process.stdout is not None
-            yield Nodes(**json.loads(process.stdout.readline()))
+            yield Nodes(**json.loads(process.stdout.readline()), preloaded=preloaded)
             process.stdin.close()
             process.wait(60)
 
@@ -139,29 +144,28 @@ def lives(pid: int) -> bool:
     return state not in "ZX"
 
 
-def test_files_and_facts_of_engines_on_nodes(nodes: Nodes, asked: Path, tmp_path: Path) -> None:
+def test_files_and_facts_of_engines_on_nodes(
+    nodes: Nodes,
+    asked: Path,
+    by_one: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Real engines; and once they are released, as while people label, all of the cluster is
     free."""
     import ray
 
-    hashes = set()
-    for name, compute in {
-        "local": {},
-        "cluster": {"kind": "ray", "address": nodes.address, "sampling_workers": 2},
-    }.items():
-        out = tmp_path / f"{name}.parquet"
-        with opened_session(tmp_path / name, compute) as session:
-            result = session.sample(sample_job(session, asked, out))
-            hashes.add(file_sha256(out))
-            if compute:
-                assert (result.workers, len(result.nodes)) == (2, 2)
-                assert result.attempts == PROMPT_COUNT // SHARD_PROMPTS
-                assert cpus(ray.available_resources()) == NODES - 2
-                session.processes.release()
-                wait_for(lambda: cpus(ray.available_resources()) == NODES, 10)
-            else:
-                assert not {"nodes", "workers", "attempts"} & set(result.as_json())
-    assert len(hashes) == 1
+    monkeypatch.setitem(processes._ENVIRONMENTS, "sampling", {SOCKET: nodes.preloaded})
+    compute = {"kind": "ray", "address": nodes.address, "sampling_workers": 2}
+    out = tmp_path / "completions.parquet"
+    with opened_session(tmp_path / "cluster", compute, SHARD_OF_ONE) as session:
+        result = session.sample(sample_job(session, asked, out))
+        assert (result.workers, len(result.nodes)) == (2, 2)
+        assert result.attempts == PROMPT_COUNT // SHARD_OF_ONE
+        assert cpus(ray.available_resources()) == NODES - 2
+        session.processes.release()
+        wait_for(lambda: cpus(ray.available_resources()) == NODES, 10)
+    assert file_sha256(out) == file_sha256(by_one[0])
 
 
 @pytest.mark.proof
@@ -206,8 +210,10 @@ def cpus(resources: dict[str, float]) -> int:
     return int(resources.get("CPU", 0))
 
 
-def opened_session(root: Path, compute: dict[str, object]) -> Session:
-    sampling = {"max_tokens": 24, "max_model_len": 96, "shard_prompts": SHARD_PROMPTS}
+def opened_session(
+    root: Path, compute: dict[str, object], shard_prompts: int = SHARD_PROMPTS
+) -> Session:
+    sampling = {"max_tokens": 24, "max_model_len": 96, "shard_prompts": shard_prompts}
     config = CampaignConfig.model_validate({**CONFIG, "sampling": sampling, "compute": compute})
     return Session.open(root, config, CampaignProgress(Console(file=StringIO()), rounds=1))
 

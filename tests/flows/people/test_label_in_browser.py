@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from small_campaign import CONFIG, Campaign
+from small_campaign import CONFIG, UNTRAINED, Campaign
 
 from dpo_core.tables import read_rows
 from labeling.server import add_user
@@ -24,6 +24,14 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 WAIT_MS = 60_000
 WAITS = 75
 KEYS = {"A": "1", "B": "2", "Tie": "3", "Both bad": "4"}
+WRITES_WELL = {
+    **UNTRAINED,
+    "policy": {"build": "examples.reviews.model:build"},
+    "sft": {**CONFIG["sft"], "steps": 300, "learning_rate": 3e-3},
+    "sampling": CONFIG["sampling"],
+    "training": CONFIG["training"],
+}
+"""For the picture in the docs alone: to learn it takes longer than all the rest."""
 GUIDELINES = "A review is better when it is more positive, and reads well."
 
 
@@ -45,13 +53,15 @@ class Labelled:
 
 @pytest.fixture(scope="module")
 def labelled(
+    request: pytest.FixtureRequest,
     argilla: SharedArgilla,
     browser: "Browser",
     tmp_path_factory: pytest.TempPathFactory,
     screenshots: Path,
 ) -> Labelled:
     """A campaign of one round, run until it waits, labelled by hand, run to its end."""
-    campaign = Asking.create(tmp_path_factory.mktemp("people"))
+    for_docs = request.config.getoption("--screenshots") is not None
+    campaign = Asking.create(tmp_path_factory.mktemp("people"), for_docs)
     campaign.server = argilla
     waiting = campaign.run()
     assert waiting.returncode == WAITS, waiting.stderr + waiting.stdout
@@ -75,13 +85,12 @@ class Asking(Campaign):
     server: SharedArgilla
 
     @classmethod
-    def create(cls, folder: Path) -> "Asking":
+    def create(cls, folder: Path, for_docs: bool = False) -> "Asking":
         super().create(folder)
         config = {
-            **CONFIG,
+            **{name: CONFIG[name] for name in ("name", "evaluation", "gate")},
+            **(WRITES_WELL if for_docs else UNTRAINED),
             "rounds": 1,
-            "policy": {"build": "examples.reviews.model:build"},
-            "sft": {**CONFIG["sft"], "steps": 300, "learning_rate": 3e-3},
             "prompts": {**CONFIG["prompts"], "per_round": 8},
             "judge": {"kind": "human"},
             "evaluation_judge": CONFIG["judge"],

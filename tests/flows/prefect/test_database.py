@@ -2,14 +2,14 @@
 
 import os
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
+from dpo_core import preloaded
 from flows.prefect.server import database_url
 
-PROVIDE = "import sys, flows.prefect.server as s; s.provide_database(s.Path(sys.argv[1]))"
+ROOT = Path(__file__).parents[3]
+TIMEOUT_S = 300
 
 
 def provide(database: Path, cache: Path) -> None:
@@ -20,8 +20,11 @@ def provide(database: Path, cache: Path) -> None:
         "PREFECT_API_DATABASE_CONNECTION_URL": database_url(database),
         "XDG_CACHE_HOME": str(cache),
     }
-    command = [sys.executable, "-c", PROVIDE, str(database)]
-    subprocess.run(command, env={**os.environ, **settings}, check=True)
+    env = {**os.environ, **settings, "PYTHONPATH": str(ROOT)}
+    words = ["tests.flows.prefect.provide", str(database)]
+    socket = os.environ.get(preloaded.SOCKET)
+    done = preloaded.run_command(socket, words, env, ROOT, TIMEOUT_S)
+    assert done.returncode == 0, done.stderr
 
 
 def schema(database: Path) -> list[tuple[str, ...]]:

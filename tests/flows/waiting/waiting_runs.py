@@ -139,14 +139,9 @@ class Running:
         self.campaign = campaign
         self.log = campaign.folder / f"out-{uuid.uuid4().hex[:6]}.txt"
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                campaign.command(*arguments),
-                cwd=campaign.folder,
-                env={**campaign.environment(), "PYTHONUNBUFFERED": "1"},
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            _, _, _, *words = campaign.command(*arguments)
+            env = {**campaign.environment(), "PYTHONUNBUFFERED": "1"}
+            self.process = typed.start(tuple(words), campaign.folder, env, log)
 
     def output(self) -> str:
         return self.log.read_text(encoding="utf-8")
