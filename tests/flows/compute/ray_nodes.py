@@ -12,11 +12,32 @@ import time
 from contextlib import suppress
 
 MIB = 2**20
+PATIENCE_S = 300
+
+
+def be_patient() -> None:
+    """Ray waits half a minute for a raylet, which may take longer to start on a busy machine."""
+    from ray._private import services
+
+    ask = services.get_node
+
+    def get_node(*arguments: object) -> object:
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return ask(*arguments)
+            except RuntimeError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.1)
+
+    services.get_node = get_node
 
 
 def main(nodes: int, cpus: int, gpus: int = 0) -> None:
     from ray.cluster_utils import Cluster
 
+    be_patient()
     memory = {"object_store_memory": 80 * MIB, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 0, **memory})
     started = [
@@ -50,4 +71,5 @@ def main(nodes: int, cpus: int, gpus: int = 0) -> None:
 if __name__ == "__main__":
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # loopback alone
+    os.environ["RAY_agent_register_timeout_ms"] = str(1000 * PATIENCE_S)  # else the raylet ends
     main(*map(int, sys.argv[1:]))
