@@ -23,6 +23,7 @@ from flows.compute.owner import ChildOwner, SharedFolder
 from flows.compute.remote_worker import RemoteWorker
 from flows.compute.shipping import Shipper, send_back, unpack
 from generation.jobs import RetokeniseJob, SampleJob
+from tests import typed
 from tests.dpo_core.training.conftest import make_job, sentiment, tiny
 from tests.flows.compute import ray_shards
 from tests.flows.compute.ray_shards import ROWS, SHARD, begun, opened, prepare
@@ -212,8 +213,11 @@ def test_shards_of_nodes_with_disks_of_their_own(
 
 
 @pytest.mark.proof
-def test_a_campaign_on_nodes_with_disks_of_their_own(tmp_path: Path) -> None:
+def test_a_campaign_on_nodes_with_disks_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its files are those of one machine; the nodes never see its folder."""
+    monkeypatch.setattr(typed, "TIMEOUT_S", 1200)  # each step starts its processes anew
     short = ("--set", "rounds=1", "--set", "sft.steps=20")
     campaigns = []
     for name in ("here", "there"):
