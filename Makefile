@@ -58,6 +58,7 @@ docs: $(READY) ## write docs/metrics.md, tables and figures of other pages from 
 	@$(VENV)/bin/python scripts/metrics_doc.py
 	@$(VENV)/bin/python scripts/status_doc.py
 	@$(VENV)/bin/python scripts/audit_doc.py
+	@$(VENV)/bin/python scripts/scale_doc.py
 	@$(VENV)/bin/python scripts/dpo_doc.py
 
 lock: ## resolve the dependencies afresh into constraints/cpu.txt

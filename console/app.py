@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
@@ -72,6 +73,7 @@ class Console:
 
     def __post_init__(self) -> None:
         self.board = Board(self.places)
+        Thread(target=self.board.all, daemon=True).start()  # the first page need not wait for it
 
     # ── pages ────────────────────────────────────────────────────────────────────────────────────
 

@@ -8,27 +8,12 @@ from dpo_core.text import visible
 from reporting.at_a_glance import list_costs
 from reporting.numbers import MISSING
 from reporting.sentences import failure_sentence, format_nats, format_win_rate, headline
-from reporting.summary import CampaignSummary
 from reporting.verdicts import TrustVerdict, judge_campaign
+from reporting.win_rate_chart import WinRateChart, draw_win_rates
 
-WIDTH, HEIGHT = 132, 34
-"""Of a sparkline, in pixels."""
-_PAD = 4
+_SPARKLINE = 132, 34
+"""Its width and height in pixels."""
 _COSTS_SHOWN = 2
-_RANGE = 0.45, 0.6
-"""Win rates that every sparkline reaches to; even is among them."""
-
-
-@dataclass(frozen=True)
-class Sparkline:
-    """Win rates against the base, round by round. line: of the estimates. band: of the intervals.
-    last: where the last one is. even: height of 50 %. spoken: the same in words."""
-
-    line: str
-    band: str
-    last: tuple[float, float]
-    even: float
-    spoken: str
 
 
 @dataclass(frozen=True)
@@ -44,7 +29,7 @@ class CampaignRow:
     win_rate: str
     kl: str
     cost: str
-    sparkline: Sparkline | None
+    sparkline: WinRateChart | None
 
 
 @dataclass(frozen=True)
@@ -72,7 +57,7 @@ def campaign_row(shown: ShownCampaign) -> CampaignRow:
         format_win_rate(row, "win_rate_base") if row is not None else MISSING,
         format_nats(row.kl_base_nats) if row is not None else MISSING,
         ", ".join([*list_costs(summary)][:_COSTS_SHOWN]),
-        sparkline(summary),
+        draw_win_rates(summary, *_SPARKLINE),
     )
 
 
@@ -94,36 +79,6 @@ def _decision_sentence(shown: ShownCampaign) -> str:
     assert shown.waiting is not None
     text = shown.waiting.sentence.partition("; see ")[0]
     return f"{visible(text[:1].upper() + text[1:])}."
-
-
-def sparkline(summary: CampaignSummary) -> Sparkline | None:
-    """None before a round was compared with the base."""
-    points = [
-        (row.round, rate, low if low is not None else rate, high if high is not None else rate)
-        for row in summary.rounds
-        for rate, low, high in [row.interval("win_rate_base")]
-        if rate is not None
-    ]
-    if not points:
-        return None
-    bottom = min(_RANGE[0], *(low for _, _, low, _ in points))
-    top = max(_RANGE[1], *(high for _, _, _, high in points))
-    last_round = max(summary.rounds_planned, points[-1][0], 2)
-
-    def x(number: int) -> float:
-        return round(_PAD + (WIDTH - 2 * _PAD) * (number - 1) / (last_round - 1), 1)
-
-    def y(share: float) -> float:
-        return round(_PAD + (HEIGHT - 2 * _PAD) * (top - share) / (top - bottom), 1)
-
-    line = " ".join(f"{x(n)},{y(rate)}" for n, rate, _, _ in points)
-    upper = [f"{x(n)},{y(high)}" for n, _, _, high in points]
-    lower = [f"{x(n)},{y(low)}" for n, _, low, _ in reversed(points)]
-    n, rate, _, _ = points[-1]
-    spoken = ", ".join(f"round {number}: {share:.0%}" for number, share, _, _ in points)
-    return Sparkline(
-        line, " ".join(upper + lower), (x(n), y(rate)), y(0.5), f"Win rate vs. the base. {spoken}"
-    )
 
 
 def say_headline(shown: ShownCampaign) -> str:

@@ -1,6 +1,7 @@
 """Models from outside a campaign: folders, GGUF files, or hub ids, which are downloaded."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from dpo_core.hashing import file_sha256, policy_id
 
 _WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 """Files to download; many models on the hub also hold their weights in other formats."""
+_HUB_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,37 @@ def find_folder(name: str) -> Path:
     return folder
 
 
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+
+
+def names_folder(name: str) -> bool:
+    """Whether a model's name can only be a path, because no hub id looks like it."""
+    return _HUB_ID.fullmatch(name) is None
+
+
+def check_on_hub(name: str, revision: str | None) -> None:
+    """Raise BadInput unless the hub has this model, or it was downloaded before. Downloads
+    nothing."""
+    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    if isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
+        return
+    try:
+        HfApi().model_info(name, revision=revision, timeout=_HUB_TIMEOUT_S)
+    except Exception as error:  # of the hub's client or its HTTP library
+        why = f"the hub cannot be asked ({type(error).__name__}), and it was not downloaded before"
+        if isinstance(error, GatedRepoError):
+            why = "the hub shows it only to those who were granted access"
+        elif isinstance(error, RepositoryNotFoundError):
+            why = "the hub has no such model, or none for you"
+        raise BadInput(
+            f"there is no folder {name}, and {why}",
+            "Give the folder of a model, a .gguf file, or a hub id; check the network, and for "
+            "gated models the token in HF_TOKEN.",
+        ) from None
+
+
 def share_vocabulary(first: Model, second: Model) -> bool:
     """Whether two models use the same token ids, so that one can score the other's answers."""
     return _vocabulary(first.folder) == _vocabulary(second.folder)
@@ -71,7 +104,7 @@ def _vocabulary(folder: Path) -> object:
 def _download(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
-    if name.startswith(("/", ".", "~")):
+    if names_folder(name):
         raise BadInput(f"there is no folder {name}", "Give another folder, or a hub id.")
     try:
         return Path(snapshot_download(name, allow_patterns=_WANTED))

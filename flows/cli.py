@@ -23,19 +23,45 @@ from flows.commands.options import (
     interruptible,
 )
 from flows.commands.worker import cancel, pause, resume, schedule, submit, up, worker
+from flows.operations.start_folder import CONFIG, list_recipes, start_folder
 from flows.worker.folder import DEFAULT_FOLDER
 
 app = typer.Typer(
     name="ratchet",
-    help="Iterative online DPO: sample, judge, train with the reference reset, evaluate, "
-    "promote.\n\n"
-    "A campaign is a folder. `ratchet run` creates and resumes it; other commands read or steer it."
-    "\n\nExit codes: 0 finished, 1 failed, 2 bad input, 75 waiting for people, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from dpo_core.campaign.identity import VERSION
+
+        print(f"ratchet {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Show Ratchet's version and exit.",
+        ),
+    ] = False,
+) -> None:
+    """Iterative online DPO: sample, judge, train with the reference reset, evaluate, promote.
+
+    A campaign is a folder. `ratchet init` writes a first config, `ratchet run` creates and resumes
+    a campaign; other commands read or steer it.
+
+    Exit codes: 0 finished, 1 failed, 2 bad input, 75 waiting for people, 130 interrupted.
+    """
 
 
 @app.command()
@@ -85,6 +111,24 @@ def run(
             )
             _write_report_and_table(root, console)
             update_trackers(root, lambda line: console.print(line, markup=False, soft_wrap=True))
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="New or other folder.")] = Path(),
+    recipe: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help=f"Config of a recipe: {', '.join(list_recipes())}."),
+    ] = None,
+) -> None:
+    """Write a first campaign: config, example prompts, a judge with its test, and what to do next.
+
+    With --recipe, write that recipe's config alone. Nothing is overwritten.
+    """
+    for path in start_folder(folder, recipe):
+        print(path)
+    there = "" if folder == Path() else f"cd {shlex.quote(str(folder))}; "
+    print(f"next: {there}ratchet doctor {CONFIG}")
 
 
 app.command()(status)

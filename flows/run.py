@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ import yaml
 from rich.console import Console
 
 from dpo_core.atomic import is_unfinished, write_text
+from dpo_core.campaign.branching import read_origin
 from dpo_core.campaign.failure import clear_failure, write_failure
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.lock import locked
@@ -132,6 +134,9 @@ def open_campaign(
             raise
 
 
+_PATIENCE_SHARED_S = 15.0
+
+
 @contextmanager
 def _stored(
     layout: Layout, config: CampaignConfig, progress: CampaignProgress
@@ -155,7 +160,12 @@ def _stored(
 
     progress.starting("storage")
     bucket = Bucket(open_objects(url, make=True), url, say=progress.notice)
-    with stored(layout, bucket, config.storage.lease_s, end) as uploads:
+    origin = read_origin(layout)
+    shared = None
+    if origin is not None and origin.storage not in ("", url):
+        shared = Bucket(open_objects(origin.storage), origin.storage, patience_s=_PATIENCE_SHARED_S)
+    lease_s, checkpoints = config.storage.lease_s, config.storage.checkpoints
+    with stored(layout, bucket, lease_s, end, checkpoints, shared) as uploads:
         yield uploads
         began = time.monotonic()
         uploads.wait()
@@ -252,7 +262,7 @@ def wait_for_people(
 
 
 def check_folder(layout: Layout) -> None:
-    """Raise BadInput for a folder that cannot hold a campaign. Writes nothing."""
+    """Raise BadInput for a folder that cannot hold a campaign. Leaves nothing there."""
     root = layout.root
     try:
         absolute = root.absolute()
@@ -263,6 +273,7 @@ def check_folder(layout: Layout) -> None:
         ) from None
     if not nearest.is_dir():
         raise BadInput(f"{nearest} is a file", "Name a folder with --campaign-dir.")
+    _check_writable(nearest)
     if not layout.config.exists() and root.is_dir() and any(root.iterdir()):
         known = {layout.lock.name, layout.prefect.name, "logs"}
         names = {path.name for path in root.iterdir() if not is_unfinished(path)}
@@ -271,6 +282,17 @@ def check_folder(layout: Layout) -> None:
                 f"{root} is not empty and is not a campaign",
                 "Name a new or an existing campaign's folder with --campaign-dir.",
             )
+
+
+def _check_writable(folder: Path) -> None:
+    """By a folder that is removed at once: permissions alone do not tell."""
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".ratchet-", dir=folder))
+    except OSError as error:
+        raise BadInput(
+            f"{folder} cannot be written to: {error.strerror}",
+            "Make it writable, or name another folder with --campaign-dir.",
+        ) from None
 
 
 def adopt_config(layout: Layout, config: CampaignConfig) -> tuple[CampaignConfig, list[str]]:

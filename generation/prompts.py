@@ -48,7 +48,7 @@ def check_pool(config: PromptsConfig) -> None:
 
     Raises PromptError for a row that cannot be read, and for a split without prompts.
     """
-    counts = Counter(prompt.split for prompt in read_pool(config))
+    counts = count_splits(config)
     # Without reuse, an empty train split is a pool that waits for more prompts.
     for split in ("train", "gate", "test") if config.reuse else ("gate", "test"):
         if counts[split] == 0:
@@ -56,6 +56,11 @@ def check_pool(config: PromptsConfig) -> None:
                 f"none of the {counts.total()} prompts falls into the {split} split",
                 "Give more prompts, or change prompts.gate_share and prompts.test_share.",
             )
+
+
+def count_splits(config: PromptsConfig) -> Counter[Split]:
+    """split → number of prompts. Raises PromptError for a row that cannot be read."""
+    return Counter(prompt.split for prompt in read_pool(config))
 
 
 def assign_split(identity: str, config: PromptsConfig) -> Split:

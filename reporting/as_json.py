@@ -18,6 +18,7 @@ from reporting.certification import (
 )
 from reporting.sentences import failure_sentence, headline
 from reporting.summary import CampaignSummary
+from reporting.verdicts import judge_campaign
 
 VERSION = 1
 
@@ -60,6 +61,11 @@ _TOP: Mapping[str, tuple[Schema, str]] = {
     ),
     "rounds_planned": ({"type": "integer", "minimum": 1}, "rounds in the config"),
     "doing": (_TEXT, "what runs now, or what people are asked for; otherwise empty"),
+    "verdict": (
+        _TEXT,
+        "of the last round: promoted, promoted with warnings, promoted, not certified, refused, "
+        "awaiting decision, or collapsed; no round yet before there is one",
+    ),
     "failure": (_TEXT, "why the last run failed, and what to do; empty if it did not"),
     "headline": (_TEXT, "the result so far, in one to three sentences"),
     "stopped": (_STOPPED, "the rule that ended the campaign early, and why; null if none did"),
@@ -108,6 +114,7 @@ def as_json(summary: CampaignSummary) -> dict[str, object]:
         "state": summary.state,
         "rounds_planned": summary.rounds_planned,
         "doing": summary.doing,
+        "verdict": judge_campaign(summary).text,
         "failure": failure_sentence(summary),
         "headline": headline(summary),
         "stopped": asdict(summary.stopped) if summary.stopped is not None else None,

@@ -86,9 +86,19 @@ def _environment() -> "Environment":
     )
     environment.filters["unbroken"] = lambda text: text.replace(" %", "\u00a0%")
     environment.filters["breakable"] = _breakable
+    environment.filters["codes"] = _codes
     environment.filters["form"] = format_number
     environment.filters["place"] = format_place
     return environment
+
+
+def _codes(text: str) -> str:
+    """Escaped text whose `quoted` parts are code."""
+    from markupsafe import Markup, escape
+
+    parts = [str(escape(part)) for part in text.split("`")]
+    marked = [f"<code>{part}</code>" if at % 2 else part for at, part in enumerate(parts)]
+    return Markup("".join(marked))
 
 
 def _breakable(text: str) -> str:

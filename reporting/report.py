@@ -35,11 +35,17 @@ from reporting.sentences import (
     gate_checks,
     gate_reasons,
     headline,
+    next_step,
     override_sentences,
     progress,
     verdict,
 )
 from reporting.summary import CampaignSummary
+from reporting.verdicts import TrustVerdict, judge_campaign, judge_round
+from reporting.win_rate_chart import draw_win_rates
+
+_CHART = 420, 170
+"""Width and height of the first screen's chart, in pixels."""
 
 CELL = 160
 """Most characters of a value that is a mapping or a list."""
@@ -99,9 +105,13 @@ def render_report(summary: CampaignSummary, *, generated_at: str = "") -> str:
         "report.html.j2",
         title=visible(summary.name),
         state=summary.state,
+        trust=judge_campaign(summary) if summary.rounds else None,
         progress=progress(summary),
         headline=headline(summary),
         glance=at_a_glance(summary),
+        setup=[(name, visible(value)) for name, value in summary.setup],
+        chart=draw_win_rates(summary, *_CHART, pad=14, left=30),
+        next_step=next_step(summary),
         overrides=override_sentences(summary),
         directory=visible(summary.directory),
         generated_at=generated_at,
@@ -130,7 +140,7 @@ class ShownRound:
     """A round in the list of verdicts; see reporting.sentences."""
 
     number: int
-    promoted: bool
+    trust: TrustVerdict
     verdict: str
     reasons: tuple[str, ...]
     checks: tuple[tuple[str, str, str, str], ...]
@@ -142,7 +152,7 @@ def _rounds(summary: CampaignSummary) -> list[ShownRound]:
     return [
         ShownRound(
             row.round,
-            bool(row.promoted),
+            judge_round(summary, row),
             verdict(row, summary.settings.confidence),
             gate_reasons(row),
             gate_checks(row),

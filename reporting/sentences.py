@@ -30,6 +30,9 @@ def headline(summary: CampaignSummary) -> str:
     incumbent = incumbent_number(summary)
     result = _against_base(incumbent_row(summary), summary.settings.confidence)
     later = [row for row in summary.rounds if row.round > incumbent]
+    asking = [row.round for row in later if row.at_gate.action == "ask"]
+    if asking:
+        return f"{_capital(list_rounds(asking))} needs your decision. {result}"
     undone = [row.round for row in later if row.promoted]
     if undone:
         were = "were" if len(undone) > 1 else "was"
@@ -265,6 +268,28 @@ def failure_sentence(summary: CampaignSummary) -> str:
         return ""
     why = (summary.failure.message.splitlines() or [""])[0].rstrip(".")
     return visible(f"The last run failed: {why}. {summary.failure.remedy}".strip())
+
+
+def next_step(summary: CampaignSummary) -> str:
+    """What to do next, with the command to type; empty while nothing has to be done."""
+    folder = summary.directory
+    config = str(Layout(Path(folder)).config)
+    again = shlex.join(("ratchet", "run", config, "--campaign-dir", folder))
+    if summary.state == "waiting":
+        return visible(_capital(summary.doing)) + "."
+    if summary.state == "stopped":
+        return f"Resume it: `{visible(again)}`."
+    if summary.state != "finished" or not summary.rounds:
+        return ""
+    incumbent = incumbent_number(summary)
+    if not incumbent:
+        branch = ("ratchet", "branch", folder, "--from-round", "0", "--set", "KEY=VALUE")
+        return (
+            "Nothing was promoted. Read the cautions of the last round, then try other values: "
+            f"`{visible(shlex.join(branch))}`."
+        )
+    publish = ("ratchet", "publish", folder, "--round", str(incumbent), "--to", "FOLDER")
+    return f"Read some samples, then publish it: `{visible(shlex.join(publish))}`."
 
 
 def progress(summary: CampaignSummary) -> str:

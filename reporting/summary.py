@@ -75,6 +75,7 @@ class CampaignSummary:
     stored: where else the campaign is, and how far.
     failure: why the last run failed; None while another one goes on.
     step: what runs now.
+    setup: (what, value) of the config in force: what one asks first.
     """
 
     name: str
@@ -98,6 +99,7 @@ class CampaignSummary:
     stored: str = ""
     failure: Failure | None = None
     step: StepNow | None = None
+    setup: tuple[tuple[str, str], ...] = ()
 
     def row(self, number: int) -> RoundMetrics | None:
         """Metrics of a finished round; None if it has not finished."""
@@ -147,7 +149,23 @@ def read_summary(root: Path, *, samples: bool = True) -> CampaignSummary:
         stored=place.sentence(len(entries)) if (place := read_place(layout)) else "",
         failure=None if running else read_failure(layout),
         step=StepNow.read(layout.progress) if running else None,
+        setup=_setup(config, entries),
     )
+
+
+def _setup(config: RawConfig, entries: Sequence[Entry]) -> tuple[tuple[str, str], ...]:
+    judge = config.get("judge", {})
+    known = judge if isinstance(judge, dict) else {}
+    model = str(config.get("policy.model") or config.get("policy.build") or "")
+    values = (
+        ("model", Path(model).name if model.startswith("/") else model),
+        ("judge", known.get("function") or known.get("model") or known.get("kind")),
+        ("loss", config.get("training.loss", "sigmoid")),
+        ("β", config.get("training.beta", "by loss")),
+        ("learning rate", config.get("training.learning_rate", "auto")),
+        ("last step", entries[-1].at[:16].replace("T", " ") if entries else None),
+    )
+    return tuple((name, str(value)) for name, value in values if value not in (None, ""))
 
 
 def _outdated(

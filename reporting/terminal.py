@@ -18,6 +18,7 @@ from reporting.sentences import (
     progress,
 )
 from reporting.summary import CampaignSummary
+from reporting.verdicts import judge_campaign
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
@@ -42,7 +43,8 @@ def render_table(summary: CampaignSummary, *, whole: bool = True) -> "Renderable
     from rich.text import Text
 
     waiting = " for people" if summary.state == "waiting" else ""
-    state = f"{visible(summary.name)}: {summary.state}{waiting}, {progress(summary)}"
+    trust = f", last round {judge_campaign(summary).text}" if summary.rounds else ""
+    state = f"{visible(summary.name)}: {summary.state}{waiting}{trust}, {progress(summary)}"
     top = [
         _unwrapped(state, "dim") if waiting else Text(state, style="dim"),
         Text(headline(summary), style="bold"),

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Tests need the Debian packages chromium, postgresql and strace: install them as root, otherwise say what to type.
+# Tests need the Debian packages chromium, postgresql, shellcheck and strace: install them as root, otherwise say what to type.
 set -euo pipefail
 missing=()
 command -v chromium >/dev/null || missing+=(chromium)
 { command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; } >/dev/null 2>&1 || missing+=(postgresql)
+command -v shellcheck >/dev/null || missing+=(shellcheck)
 command -v strace >/dev/null || missing+=(strace)
 [ "${#missing[@]}" -eq 0 ] && exit 0
 if [ "$(id -u)" -ne 0 ]; then

@@ -234,7 +234,8 @@ def _truncated(results: Sequence[Result]) -> Iterator[str]:
     yield (
         "The first round of a seed, from the same answers and scores. reject: a cut answer may "
         "lose and never wins; avoid: it is paired where there is no other; drop: pairs with one "
-        "are left out. Changes against the base, in points."
+        "are left out. Changes against the base, in points. What this shows is why `reject` is the "
+        "default of judges that score."
     )
     yield ""
     yield from _head("pairs.truncated", "seed", "pairs", "followed", "cut", "KL")

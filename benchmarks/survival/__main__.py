@@ -10,12 +10,15 @@ import sys
 import tempfile
 import time
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.measure import machine
-from benchmarks.survival.compare import differences
-from benchmarks.survival.disturbed import KINDS, Disturbed
+from benchmarks.survival.cluster import Cluster
+from benchmarks.survival.compare import differences, fetch_all
+from benchmarks.survival.disturbed import KINDS, ON_A_CLUSTER, Disturbed
 from benchmarks.survival.everything import write_campaign
 from benchmarks.survival.page import Totals, read_mended, read_totals, write_page
 from benchmarks.survival.processes import Commands
@@ -23,6 +26,7 @@ from benchmarks.survival.services import services, shared
 from benchmarks.survival.shim import Shim, compiled
 
 _PER_CAMPAIGN = 27
+_NO_COMPILER = "; no C compiler, so no faults of disk and clock"
 
 
 class Benchmark:
@@ -32,11 +36,13 @@ class Benchmark:
         self._chance = random.Random(options.seed)
         self._seed, self._folder, self._page = options.seed, folder, options.append
         self._totals = read_totals(self._page) if self._page else Totals()
-        self._library = compiled(folder)
+        self._on_a_cluster = options.cluster
+        self._library = None if options.cluster else compiled(folder)
         self.deviations: list[str] = []
 
     def run(self, kills: int, only: str | None) -> None:
-        kinds = [kind for kind in KINDS if only is None or only in kind]
+        every = ON_A_CLUSTER if self._on_a_cluster else KINDS
+        kinds = [kind for kind in every if only is None or only in kind]
         queue = [kind for _ in range(kills // len(kinds) + 1) for kind in self._shuffled(kinds)]
         queue = queue[:kills]
         with shared(self._folder / "mlflow") as self._shared:
@@ -60,17 +66,18 @@ class Benchmark:
         began = time.monotonic()
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        with services(folder, self._shared) as found:
-            shim = None
-            variables = dict(found.variables)
+        with services(folder, self._shared) as found, self._cluster(folder, name) as cluster:
+            variables, shim = dict(found.variables), None
             if self._library is not None:
                 shim = Shim(self._library, folder / "shim", folder / "campaign")
                 variables |= shim.variables
-            commands = Commands(self._config, folder, variables)
-            disturbed = Disturbed(commands, found, shim, self._chance)
+            commands = self._commands(folder, variables, cluster)
+            disturbed = Disturbed(commands, found, shim, self._chance, cluster)
             try:
                 left = disturbed.disturb(kinds)
                 disturbed.finish()
+                if cluster is not None:
+                    fetch_all(folder / "campaign")
             finally:
                 commands.kill_all()
         deviations = list(disturbed.deviations)
@@ -81,6 +88,20 @@ class Benchmark:
         if not deviations and name != "reference":
             shutil.rmtree(folder)
         return left
+
+    def _commands(
+        self, folder: Path, variables: Mapping[str, str], cluster: Cluster | None
+    ) -> Commands:
+        if cluster is None:
+            return Commands(self._config, folder, variables)
+        told = {**variables, **cluster.variables}
+        return Commands(self._config, folder, told, cluster.settings, cluster.children)
+
+    def _cluster(self, folder: Path, name: str) -> AbstractContextManager[Cluster | None]:
+        """For disturbed campaigns; the reference is made on this machine alone."""
+        if not self._on_a_cluster or name == "reference":
+            return nullcontext()
+        return Cluster(self._config.parent, folder / "bucket")
 
     def _count(
         self, name: str, disturbed: Disturbed, deviations: list[str], seconds: float
@@ -101,7 +122,8 @@ class Benchmark:
         if line is not None:
             self._totals.runs.append(line)
         if self._page is not None:
-            write_page(self._page, self._totals, read_mended(self._page))
+            mended = read_mended(self._page)
+            write_page(self._page, self._totals, mended, cluster=self._on_a_cluster)
 
     def end(self, faults_before: int) -> None:
         found = machine()
@@ -109,7 +131,7 @@ class Benchmark:
             f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {found['commit']}, seed {self._seed}: "
             f"{self._totals.faults.total() - faults_before} faults, {len(self.deviations)} "
             f"deviations; {found['cores']} cores, load {found['load_average']}"
-            + ("" if self._library else "; no C compiler, so no faults of disk and clock")
+            + ("" if self._library or self._on_a_cluster else _NO_COMPILER)
         )
 
 
@@ -118,6 +140,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=60, help="faults of all kinds together")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--append", type=Path, help="page to which the counts are added")
+    parser.add_argument("--cluster", action="store_true", help="on Ray, and in a bucket")
     parser.add_argument("--only", help="kinds whose name holds this")
     parser.add_argument("--folder", type=Path, help="where the campaigns lie; default: temporary")
     options = parser.parse_args()

@@ -7,13 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.campaign.artifacts import current_artifact
-from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.layout import MANIFEST, Layout
 from dpo_core.campaign.metric_columns import VOLATILE
+from dpo_core.campaign.remote import bring
+from dpo_core.sealed import read_sealed
 from dpo_core.tables import read_rows
 from tests.flows.survival.survival_runs import content, ledger
 
 _OF_THE_SERVER = ("dataset", "seconds_waited", "cpu_seconds", "gpu_seconds")
 """What a round's row says of Argilla and of waiting."""
+
+
+def fetch_all(campaign: Path) -> None:
+    """Every output that is in the campaign's bucket alone."""
+    for number, steps in _read(Layout(campaign).current)["rounds"].items():
+        for folder in steps.values():
+            root = campaign / "rounds" / number / folder
+            for name in read_sealed((root / MANIFEST).read_bytes())[0]["outputs"]:
+                bring(root / name)
 
 
 def differences(campaign: Path, reference: Path) -> list[str]:

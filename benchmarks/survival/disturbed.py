@@ -3,11 +3,13 @@
 import errno
 import os
 import random
+import shutil
 import signal
 import time
 from collections import Counter
 from collections.abc import Callable
 
+from benchmarks.survival.cluster import Cluster
 from benchmarks.survival.processes import CHILDREN, Command, Commands
 from benchmarks.survival.services import Services
 from benchmarks.survival.shim import Shim
@@ -23,6 +25,8 @@ KINDS = (
     "clock jumps",
     *(f"{service}: {what}" for service in SERVICES for what in _HTTP),
 )
+ON_A_CLUSTER = (*KINDS[: len(_KILLS)], "kill: node", "disk lost")
+"""What a campaign on a cluster and in a bucket suffers."""
 _PATIENCE_S = 600.0
 _MOST_STEPS_BETWEEN = 4
 _UNDER_PREFECT = 0.25
@@ -35,8 +39,14 @@ class Disturbed:
     """`deviations`: what was not as it must be. `done`: faults that took place, by kind."""
 
     def __init__(
-        self, commands: Commands, services: Services, shim: Shim | None, chance: random.Random
+        self,
+        commands: Commands,
+        services: Services,
+        shim: Shim | None,
+        chance: random.Random,
+        cluster: Cluster | None = None,
     ) -> None:
+        self._cluster = cluster
         self._commands, self._services, self._shim = commands, services, shim
         self._chance = chance
         self.done: Counter[str] = Counter()
@@ -126,6 +136,8 @@ class Disturbed:
             return self._kill_worker()
         if kind == "kill: child":
             return self._kill_child()
+        if kind == "disk lost":
+            return self._lose_disk()
         self._ensure(kind)
         if what == "kill":
             self._pause(self._chance.uniform(0.5, 9.0))
@@ -143,6 +155,9 @@ class Disturbed:
         if how == "argilla":
             self._services.argilla.kill_and_start(self._chance.uniform(0.2, 3.0))
             return True
+        if how == "node":
+            assert self._cluster is not None
+            return self._cluster.kill_node(self._chance)
         if how == "tree":
             hit = self._commands.kill_all() > 0
             return self._ended() and hit
@@ -185,6 +200,18 @@ class Disturbed:
             for pid, words in sorted(self._commands.alive().items())
             if CHILDREN in words and SERVER not in words
         ]
+
+    def _lose_disk(self) -> bool:
+        """The campaign's machine is gone with its disk: the next one has the bucket alone."""
+        self._ensure()
+        self._pause(self._chance.uniform(2.0, 12.0))
+        if self._running is not None:
+            self._commands.kill_all()
+            self._ended()
+        if not finished_steps(self._commands.campaign):
+            return False
+        shutil.rmtree(self._commands.campaign)
+        return True
 
     def _kill_worker(self) -> bool:
         """The campaign is handed to a worker, which is killed while it runs it."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.survival.disturbed import KINDS
+from benchmarks.survival.disturbed import KINDS, ON_A_CLUSTER
 
 _TOTALS = "<!-- totals: "
 _INTRO = """# Survival, measured
@@ -23,6 +23,13 @@ annotator, verdict) must be there once; after each end of a run no process may b
 
 adds its counts to those below. A fault counts when it took place: a request that was harmed, a call
 that failed, a process that was there to be killed.
+"""
+
+
+_ON_A_CLUSTER = """
+With `--cluster` it runs on a Ray cluster of two nodes on this machine, of which one at a time is
+killed (SIGKILL to its raylet) and replaced, and is stored in a bucket (`file://`); a lost disk is
+the campaign's whole folder. The undisturbed campaign runs on one machine without a bucket.
 """
 
 
@@ -57,11 +64,12 @@ def read_totals(page: Path) -> Totals:
     )
 
 
-def write_page(page: Path, totals: Totals, mended: str = "") -> None:
+def write_page(page: Path, totals: Totals, mended: str = "", *, cluster: bool = False) -> None:
     """`mended`: what stands on the page about deviations of earlier versions, kept as it is."""
-    rows = [f"| {kind} | {totals.faults[kind]} |" for kind in KINDS]
+    kinds = ON_A_CLUSTER if cluster else KINDS
+    rows = [f"| {kind} | {totals.faults[kind]} |" for kind in kinds]
     parts = [
-        _INTRO,
+        _INTRO + (_ON_A_CLUSTER if cluster else ""),
         f"## {totals.faults.total()} faults in {totals.campaigns} campaigns\n",
         "| fault | times |\n|---|---|\n" + "\n".join(rows) + "\n",
         "## Deviations\n",

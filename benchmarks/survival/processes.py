@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,9 +23,18 @@ class Commands:
     """Starts `ratchet …` and finds whatever lives of it.
 
     config: the same file for every campaign; folder: of this one's campaign and of what it said.
+    settings: what else its commands are told. elsewhere: its processes on nodes of a cluster.
     """
 
-    def __init__(self, config: Path, folder: Path, variables: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        config: Path,
+        folder: Path,
+        variables: Mapping[str, str],
+        settings: Sequence[str] = (),
+        elsewhere: Callable[[], dict[int, str]] = dict,
+    ) -> None:
+        self._settings, self._elsewhere = settings, elsewhere
         self.config, self.folder = config, folder
         self.campaign = folder / "campaign"
         self._mark = f"{_MARK}={uuid.uuid4().hex}"
@@ -51,14 +60,14 @@ class Commands:
         return self.start("run", *self.named(), "--wait", *(() if prefect else ("--no-prefect",)))
 
     def named(self) -> tuple[str, ...]:
-        return (str(self.config), "--campaign-dir", str(self.campaign))
+        return (str(self.config), "--campaign-dir", str(self.campaign), *self._settings)
 
     def alive(self) -> dict[int, str]:
-        return living(self._mark)
+        return living(self._mark) | self._elsewhere()
 
     def kill_all(self) -> int:
-        """SIGKILL to everything at once; how many were hit."""
-        pids = self.alive()
+        """SIGKILL to everything on this machine at once; how many were hit."""
+        pids = living(self._mark)
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -55,7 +55,8 @@ class Origin:
     """Where a branch comes from. changes: the config's differences, in words. by, at: who made it,
     when. stretches: the configs of the rounds that came along, the first ones first. certified:
     what a certified gate had used of the campaign when it was left. entries: how many lines of the
-    ledger came along; None for branches of earlier versions."""
+    ledger came along; None for branches of earlier versions. storage: the campaign's storage.url,
+    if it had one, where what came along is as well."""
 
     campaign: str
     name: str
@@ -66,6 +67,7 @@ class Origin:
     stretches: tuple[Stretch, ...]
     certified: InheritedAccount | None = None
     entries: int | None = None
+    storage: str = ""
 
     def config_of(self, number: int) -> Mapping[str, object] | None:
         """What round `number` ran under before the branch; None for a round of its own."""

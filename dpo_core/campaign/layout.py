@@ -50,6 +50,14 @@ CHECKPOINTS = "checkpoints"
 """Folder of an unfinished step from which training goes on."""
 
 
+def checkpoint_of(name: str) -> str | None:
+    """The folder of the checkpoint that a file is part of, both by their paths in the campaign;
+    None for other files."""
+    parts = name.split("/")  # rounds, 01, .training-….partial, checkpoints, step-…
+    in_one = len(parts) > 5 and parts[2].endswith(".partial") and parts[3] == CHECKPOINTS
+    return "/".join(parts[:5]) if in_one else None
+
+
 def joined_in(step: str) -> str:
     """The name of the step that this one is, or that it is joined in."""
     name = step.partition(DRAW)[0]
@@ -180,6 +188,11 @@ class Layout:
         globs = (*self.root.glob("campaign*.yaml"), *self.root.glob("labels/*.jsonl"))
         candidates = (*globs, *named, self.tracking, self.judge_replies)
         return sorted(path for path in candidates if path.is_file())
+
+    def checkpoints(self) -> list[Path]:
+        """The newest whole checkpoint of each unfinished step that has one."""
+        every = sorted(self.root.glob(f"rounds/*/.*.partial/{CHECKPOINTS}/[!.]*"))
+        return [*{path.parent: path for path in every}.values()]
 
     def log(self, name: str) -> Path:
         return self.root / "logs" / f"{name}.log"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.errors import BadInput
+from dpo_core.install_hint import install
 
 SUFFIX = ".gguf"
 
@@ -79,7 +80,7 @@ def check_package() -> None:
     if find_spec("gguf") is None:
         raise BadInput(
             "a GGUF file needs the package gguf, which is not installed",
-            "Run pip install 'ratchet-dpo[gguf]'.",
+            f"Run {install('gguf')}.",
         )
 
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from dpo_core.atomic import write_atomic
 from dpo_core.errors import ArtifactCorrupted, CampaignLocked, StorageFailed
-from dpo_core.storage.objects import Objects
+from dpo_core.storage.objects import Objects, open_objects
 from dpo_core.storage.rules import (
     BLOBS,
     LEASES,
@@ -23,6 +23,7 @@ from dpo_core.storage.rules import (
     Standing,
     blob_key,
     counted,
+    elsewhere_key,
     encode,
     lease_key,
     lease_standing,
@@ -151,40 +152,60 @@ class Bucket:
 
     # Blobs
 
-    def has_blob(self, digest: str) -> bool:
-        return self._try(lambda: self._objects.size(blob_key(digest))) is not None
+    def has_blob(self, digest: str, folder: str = BLOBS) -> bool:
+        keys = [blob_key(digest, folder), *([elsewhere_key(digest)] if folder == BLOBS else [])]
+        return any(self._size(key) is not None for key in keys)
 
-    def upload(self, content: bytes | Path, digest: str) -> bool:
+    def upload(self, content: bytes | Path, digest: str, folder: str = BLOBS) -> bool:
         """Put a blob there unless it is; whether it was not."""
-        if self.has_blob(digest):
+        if self.has_blob(digest, folder):
             return False
-        self._try(lambda: self._objects.put(blob_key(digest), content))
+        self._try(lambda: self._objects.put(blob_key(digest, folder), content))
         return True
 
-    def fetch(self, digest: str, path: Path) -> int:
+    def share(self, digest: str, other: "Bucket") -> bool:
+        """Say that `other`, of the campaign that this one branches from, has the blob; False where
+        it has not."""
+        if self.has_blob(digest):
+            return True
+        if not other.has_blob(digest):
+            return False
+        self._try(lambda: self._objects.put(elsewhere_key(digest), other.url.encode()))
+        return True
+
+    def fetch(self, digest: str, path: Path, folder: str = BLOBS) -> int:
         """Write the blob to a file, whole and right or not at all; its bytes."""
-        size = self._try(lambda: self._objects.size(blob_key(digest)))
+        key = blob_key(digest, folder)
+        size = self._size(key)
+        if size is None and (url := self._try(lambda: self._objects.get(elsewhere_key(digest)))):
+            return self._other(url.decode()).fetch(digest, path)
         if size is None:
             raise ArtifactCorrupted(
-                f"{path.name} is not in {self.url}: there is no {BLOBS}/{digest[:16]}…",
+                f"{path.name} is not in {self.url}: there is no {folder}/{digest[:16]}…",
                 "Restore that object from a backup of the bucket.",
             )
 
         def write(temporary: Path) -> None:
             found = sha256()
             with temporary.open("wb") as file:
-                for chunk in self._objects.chunks(blob_key(digest), size):
+                for chunk in self._objects.chunks(key, size):
                     found.update(chunk)
                     file.write(chunk)
             if found.hexdigest() != digest:
                 raise ArtifactCorrupted(
-                    f"{BLOBS}/{digest[:16]}… in {self.url} is damaged: its sha256 is "
+                    f"{folder}/{digest[:16]}… in {self.url} is damaged: its sha256 is "
                     f"{found.hexdigest()[:16]}…",
                     "Restore that object from a backup of the bucket.",
                 )
 
         self._try(lambda: write_atomic(path, write))
         return size
+
+    def _size(self, key: str) -> int | None:
+        return self._try(lambda: self._objects.size(key))
+
+    def _other(self, url: str) -> "Bucket":
+        return Bucket(open_objects(url), url, patience_s=self._patience_s, say=self.say)
 
     # Attempts
 

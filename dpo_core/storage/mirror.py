@@ -35,10 +35,10 @@ def mirror(url: str) -> Path:
     layout = Layout(folder)
     with hold(folder.with_suffix(".lock"), _busy, patience_s=_PATIENCE_S):
         try:
-            place = restore(layout, bucket, history)
+            place = restore(layout, bucket, history, to_run=False)
         except BadInput:  # another campaign was put there
             shutil.rmtree(folder)
-            place = restore(layout, bucket, history)
+            place = restore(layout, bucket, history, to_run=False)
         lease = bucket.newest_lease()
         held_by = lease.host if lease is not None and not lease.released else ""
         write_place(layout, replace(place, held_by=held_by))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote, urlsplit
 
 from dpo_core.errors import BadInput, StorageFailed
+from dpo_core.install_hint import install
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -78,7 +79,7 @@ def open_objects(url: str, *, make: bool = False) -> Objects:
     except ImportError:
         raise BadInput(
             "storage.url needs the package obstore",
-            "Install the extra `storage`: pip install 'ratchet-dpo[storage]'",
+            f"Install the extra `storage`: {install('storage')}",
         ) from None
     parts = urlsplit(url)
     if parts.scheme == "file":

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from dpo_core.campaign.layout import MANIFEST, Layout
+from dpo_core.campaign.layout import MANIFEST, Layout, checkpoint_of
 from dpo_core.campaign.ledger import Entry, Ledger, now
 from dpo_core.campaign.prunes import pruned
 from dpo_core.campaign.remote import StoragePlace, read_place, write_place
@@ -15,6 +15,7 @@ from dpo_core.errors import BadInput
 from dpo_core.hashing import file_sha256
 from dpo_core.sealed import seal, to_json
 from dpo_core.storage.bucket import Bucket, LedgerHistory
+from dpo_core.storage.checkpoints import fetch_checkpoints
 from dpo_core.storage.rules import join, join_file
 
 
@@ -26,8 +27,11 @@ def stored_files(history: LedgerHistory) -> Mapping[str, str]:
     return history.segments[-1].files if history.segments else {}
 
 
-def restore(layout: Layout, bucket: Bucket, history: LedgerHistory) -> StoragePlace:
-    """Let the folder know every step of the bucket; what it has in addition stays.
+def restore(
+    layout: Layout, bucket: Bucket, history: LedgerHistory, *, to_run: bool = True
+) -> StoragePlace:
+    """Let the folder know every step of the bucket; what it has in addition stays. to_run: fetch
+    the checkpoint of a step that was being made.
 
     Safe to repeat after a crash. Raises BadInput, and then changes nothing, where folder and bucket
     have parted: both went on since they were last the same.
@@ -47,6 +51,8 @@ def restore(layout: Layout, bucket: Bucket, history: LedgerHistory) -> StoragePl
         new = stored[len(local) :]
         _write_manifests(layout, new, pruned(stored))
         Ledger(layout.ledger).extend(new)
+    if to_run:
+        fetch_checkpoints(layout, bucket, stored_files(history))
     if layout.current.name in files:
         _place_file(layout, bucket, layout.current.name, files[layout.current.name])
     place = replace(
@@ -80,6 +86,8 @@ def _choose(layout: Layout, place: StoragePlace, history: LedgerHistory) -> dict
     chosen: dict[str, str | None] = {}
     replies = layout.judge_replies.relative_to(layout.root).as_posix()
     for name in {*stored, *place.files}:
+        if checkpoint_of(name):
+            continue
         path = layout.root / name
         local = file_sha256(path) if path.is_file() else None
         if name == replies and local is not None:  # a database: joined, not replaced

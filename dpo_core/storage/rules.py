@@ -1,6 +1,9 @@
 """What is in a campaign's bucket, and what an answer of the store means. No I/O, no clock.
 
     blobs/<sha256>          contents of files; written again without harm
+    blobs/<sha256>.url      a branch: in which other bucket those contents are
+    checkpoints/<sha256>    the same of what training goes on from; a rule of the store may remove
+                            old ones
     lease/<epoch>.json      created by a machine that goes on with the campaign, which renews it
     ledger/<number>.json    created: a segment of the ledger, and what grows as it is now
 
@@ -20,7 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from dpo_core.campaign.ledger import Entry
 from dpo_core.errors import StorageFailed
 
-BLOBS, LEASES, SEGMENTS = "blobs", "lease", "ledger"
+BLOBS, CHECKPOINT_BLOBS, LEASES, SEGMENTS = "blobs", "checkpoints", "lease", "ledger"
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,12 @@ class LedgerSegment:
 _LEASE, _SEGMENT = TypeAdapter(Lease), TypeAdapter(LedgerSegment)
 
 
-def blob_key(sha256: str) -> str:
-    return f"{BLOBS}/{sha256}"
+def blob_key(sha256: str, folder: str = BLOBS) -> str:
+    return f"{folder}/{sha256}"
+
+
+def elsewhere_key(sha256: str) -> str:
+    return f"{blob_key(sha256)}.url"
 
 
 def lease_key(epoch: int) -> str:

@@ -5,15 +5,11 @@ and files that grow. So nothing is forgotten after a crash, and steps wait for n
 uploads the outputs of all new steps, then creates the segment with which they count.
 """
 
-import os
-import sqlite3
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 
 from dpo_core.campaign.layout import Layout
@@ -23,6 +19,8 @@ from dpo_core.campaign.remote import StoragePlace, read_place, write_place
 from dpo_core.errors import ArtifactCorrupted, BadInput, RatchetError, StorageFailed, TakenOver
 from dpo_core.seen_files import cached_sha256
 from dpo_core.storage.bucket import Bucket
+from dpo_core.storage.checkpoints import CheckpointUploads
+from dpo_core.storage.growing import GrowingFiles
 from dpo_core.storage.objects import open_objects
 from dpo_core.storage.restore import restore
 from dpo_core.storage.rules import Lease, LedgerSegment, outputs_to_upload
@@ -35,7 +33,8 @@ class Uploads:
     """A campaign's folder and bucket, while this process holds both. A context manager.
 
     end: called, from another thread, with the error once the campaign was taken over or its store
-    failed for good; steps that follow raise it in any case.
+    failed for good; steps that follow raise it in any case. checkpoints: those of training as well.
+    shared: of the campaign that this one branches from.
     """
 
     def __init__(
@@ -45,18 +44,25 @@ class Uploads:
         lease: Lease,
         lease_s: float,
         end: Callable[[RatchetError], object] = lambda error: None,
+        checkpoints: bool = False,
+        shared: Bucket | None = None,
     ) -> None:
         self._layout = layout
+        self._shared = shared
         self._bucket = bucket
         self._lease = lease
         self._lease_s = lease_s
         self._end = end
         self._changed = threading.Condition()
         self._asked = self._done = 0
+        self._stopped = False
         self._error: RatchetError | None = None
         self._over = threading.Event()
-        self._seen: dict[Path, tuple[tuple[int, ...], str]] = {}
+        self._growing = GrowingFiles(layout, bucket)
         self._place = self._seal()
+        known = self._place.files if checkpoints else {}
+        self._checkpoints = CheckpointUploads(layout, bucket, known)
+        self._look_s = _LOOK_S if checkpoints else None
         self._threads = [
             threading.Thread(target=run, daemon=True, name=f"storage-{name}")
             for name, run in {"upload": self._upload, "renew": self._renew}.items()
@@ -118,9 +124,11 @@ class Uploads:
         """Upload the rest and release the lease. After an interruption only what takes little
         time; the next run of this folder uploads the rest."""
         interrupted = kind is not None and not issubclass(kind, Exception)
+        self._stopped = interrupted and self._look_s is not None
+        patience_s = _PATIENCE_CHECKPOINT_S if self._stopped else _PATIENCE_INTERRUPTED_S
         try:
             if self._error is None:
-                self.wait(_PATIENCE_INTERRUPTED_S if interrupted else None)
+                self.wait(patience_s if interrupted else None)
         except RatchetError as error:
             if kind is None:
                 raise
@@ -184,11 +192,15 @@ class Uploads:
     def _upload(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._over.is_set() or self._asked > self._done)
+                self._changed.wait_for(self._wanted, self._look_s)
                 if self._over.is_set():
                     return
                 asked = self._asked
             try:
+                if self._stopped:  # the machine may be about to go
+                    self._checkpoints.upload(self._over.is_set)
+                elif asked == self._done and not self._checkpoints.upload(self._wanted):
+                    continue
                 while self._cycle():
                     pass
             except RatchetError as error:
@@ -198,6 +210,9 @@ class Uploads:
             with self._changed:
                 self._done = asked
                 self._changed.notify_all()
+
+    def _wanted(self) -> bool:
+        return self._over.is_set() or self._asked > self._done
 
     def _fail(self, error: RatchetError) -> None:
         with self._changed:
@@ -214,13 +229,13 @@ class Uploads:
         """Upload what is new as one segment; whether there was anything."""
         # First what points to steps, then the steps, then what they may have read meanwhile.
         current = self._layout.current
-        files = self._upload_files([current] if current.is_file() else [])
+        files = self._growing.upload([current] if current.is_file() else [])
         every = Ledger(self._layout.ledger).read()
         entries = every[self._place.entries :]
         if not self._upload_outputs(entries, pruned(every)):
             return True  # removed meanwhile: its entry says so now
         growing = [path for path in self._layout.growing() if path != current]
-        files |= self._upload_files(growing)
+        files |= self._growing.upload(growing) | dict(self._checkpoints.files())
         if not entries and files == self._place.files:
             return False
         number = self._place.segment + 1
@@ -241,6 +256,8 @@ class Uploads:
         for digest, (entry, name) in outputs_to_upload(entries, removed).items():
             folder = self._layout.step(entry.round, entry.step, entry.fingerprint)
             path = folder / name
+            if self._is_shared(digest):
+                continue
             try:
                 if cached_sha256(path) != digest:
                     raise ArtifactCorrupted(
@@ -260,51 +277,28 @@ class Uploads:
                     ) from None
         return True
 
+    def _is_shared(self, digest: str) -> bool:
+        if self._shared is None:
+            return False
+        try:
+            return self._bucket.share(digest, self._shared)
+        except RatchetError as error:  # its bytes are here as well
+            self._bucket.say(f"storage: nothing is shared with {self._shared.url}: {error.message}")
+            self._shared = None
+            return False
+
     def _removed_now(self, entry: Entry, name: str) -> bool:
         removed = pruned(Ledger(self._layout.ledger).read())
         return name.startswith(removed.get(entry.fingerprint, ()) or ("\0",))
 
-    def _upload_files(self, paths: list[Path]) -> dict[str, str]:
-        """Path in the campaign → sha256, of files that grow."""
-        uploaded: dict[str, str] = {}
-        for path in paths:
-            with suppress(FileNotFoundError):  # waiting.json goes when nobody is waited for
-                name = path.relative_to(self._layout.root).as_posix()
-                uploaded[name] = self._upload_file(path)
-        return uploaded
-
-    def _upload_file(self, path: Path) -> str:
-        stat = os.stat(path)
-        identity = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
-        settled = time.time_ns() - stat.st_mtime_ns > _SETTLED_NS
-        if path in self._seen and self._seen[path][0] == identity and settled:
-            return self._seen[path][1]
-        content = _snapshot(path)
-        digest = sha256(content).hexdigest()
-        self._bucket.upload(content, digest)
-        self._seen[path] = identity, digest
-        return digest
-
 
 _PATIENCE_INTERRUPTED_S = 10.0
+_PATIENCE_CHECKPOINT_S = 60.0
+"""With what training saved when it was asked to stop."""
 _PATIENCE_FIRST_S = 15.0
 """Before anything was written there: the URL may be wrong."""
-_SETTLED_NS = 2 * 10**9
-
-
-def _snapshot(path: Path) -> bytes:
-    """The file's contents; of a log without the line that is just being written."""
-    if path.suffix == ".sqlite":
-        with tempfile.TemporaryDirectory() as folder:
-            copy = Path(folder) / path.name
-            with (
-                closing(sqlite3.connect(path, timeout=60)) as database,
-                closing(sqlite3.connect(copy)) as snapshot,
-            ):
-                database.backup(snapshot)
-            return copy.read_bytes()
-    content = path.read_bytes()
-    return content[: content.rfind(b"\n") + 1] if path.suffix == ".jsonl" else content
+_LOOK_S = 5.0
+"""Between looks for a new checkpoint."""
 
 
 @contextmanager
@@ -313,15 +307,18 @@ def stored(
     bucket: Bucket,
     lease_s: float,
     end: Callable[[RatchetError], object] = lambda error: None,
+    checkpoints: bool = False,
+    shared: Bucket | None = None,
 ) -> Iterator[Uploads]:
-    """Hold the campaign's bucket, and bring its folder, which is locked, up to date.
+    """Hold the campaign's bucket, and bring its folder, which is locked, up to date. Arguments as
+    of Uploads.
 
     Raises CampaignLocked while another machine runs it, BadInput where both have parted.
     """
     place = read_place(layout)
     lease = bucket.take(lease_s, place.nonce if place is not None else None, time.sleep)
     try:
-        uploads = Uploads(layout, bucket, lease, lease_s, end)
+        uploads = Uploads(layout, bucket, lease, lease_s, end, checkpoints, shared)
     except BaseException:
         with suppress(StorageFailed):
             bucket.release(lease)

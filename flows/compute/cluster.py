@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from dpo_core.errors import BadInput
+from dpo_core.install_hint import install
 from flows.config.compute import ComputeConfig
 
 _PROBE_S = 5.0
@@ -49,7 +50,7 @@ def check_reachable(compute: ComputeConfig) -> None:
     if find_spec("ray") is None:
         raise BadInput(
             "compute.kind ray needs the package ray, which is not installed",
-            "pip install 'ratchet-dpo[ray]', or set compute.kind to local",
+            f"{install('ray')}, or set compute.kind to local",
         )
     if compute.address is None:
         return

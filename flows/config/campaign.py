@@ -24,7 +24,7 @@ from labeling.config import (
     PairsConfig,
     PeopleConfig,
 )
-from labeling.judges.config import AnyJudgeConfig
+from labeling.judges.config import AnyJudgeConfig, gives_scores
 from labeling.pairs.draw_sizes import PairGoal
 
 _DRAWS_PAID = 4
@@ -130,6 +130,15 @@ class CampaignConfig(Section):
                 "lower, the lower bound of the win rate; gate.use estimate is what promote did"
             )
         return raw
+
+    @model_validator(mode="after")
+    def _truncated(self) -> "CampaignConfig":
+        """The rule for cut answers by the judge, so that a campaign's stored config says it."""
+        if self.pairs.truncated == "auto":
+            rule = "reject" if gives_scores(self.judge) else "drop"
+            pairs = self.pairs.model_copy(update={"truncated": rule})
+            object.__setattr__(self, "pairs", pairs)
+        return self
 
     @model_validator(mode="after")
     def _possible(self) -> "CampaignConfig":

@@ -186,6 +186,11 @@ def check_compute(
             f"compute.nodes {compute.nodes} train on a file system that they share, and "
             "compute.cache_dir is for nodes without one: remove one of them"
         )
+    if storage.checkpoints:
+        raise ValueError(
+            "with compute.cache_dir checkpoints stay on the node that trains, and "
+            "storage.checkpoints takes them from the campaign's folder: remove one of them"
+        )
 
 
 def check_pairs(pairs: PairsConfig, judge: AnyJudgeConfig) -> None:

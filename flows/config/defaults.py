@@ -6,7 +6,7 @@ it; one without it was created under version 1.
 
 from collections.abc import Mapping
 
-CHANGED: Mapping[int, Mapping[str, float | None]] = {
+CHANGED: Mapping[int, Mapping[str, float | str | None]] = {
     2: {
         "gate.decided_share": None,
         "gate.kl_budget": None,
@@ -26,6 +26,7 @@ CHANGED: Mapping[int, Mapping[str, float | None]] = {
         "evaluation.relevance": None,
         "gate.relevance_fall": None,
     },
+    4: {"pairs.truncated": "drop"},
 }
 """version → keys whose defaults it changed → their value before. For a key that was new in that
 version: the value that switches it off."""
@@ -35,9 +36,9 @@ DEFAULTS = max(CHANGED)
 """The current version, for new campaigns."""
 
 
-def earlier_defaults(version: int) -> dict[str, float | None]:
+def earlier_defaults(version: int) -> dict[str, float | str | None]:
     """The keys that later versions changed, with their values in this one."""
-    values: dict[str, float | None] = {}
+    values: dict[str, float | str | None] = {}
     for later in sorted(CHANGED, reverse=True):
         if later > version:
             values |= CHANGED[later]

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from dpo_core.errors import ConfigError
+from dpo_core.find_model import names_folder
 from dpo_core.gguf.header import check_package, names_gguf
 from dpo_core.import_path import find_function, load_function
 from dpo_core.loss_options import is_user_loss
@@ -140,7 +141,7 @@ def _check_tasks(config: CampaignConfig) -> None:
 
 def _is_missing(model: str) -> bool:
     """Whether `model` is a path, not a hub id, without a folder there."""
-    return model.startswith(("/", ".", "~")) and not os.path.isdir(model)
+    return names_folder(model) and not os.path.isdir(model)
 
 
 def _check_prompts(path: str | None) -> None:

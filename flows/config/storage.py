@@ -19,6 +19,11 @@ class StorageConfig(Section):
     lease_s: float = Field(
         60.0, ge=1, description="seconds after which another machine may go on if this one is gone"
     )
+    checkpoints: bool = Field(
+        False,
+        description="checkpoints of training as well, so that a lost machine loses the optimiser "
+        "steps since the last one and not the round's",
+    )
 
     @field_validator("url")
     @classmethod

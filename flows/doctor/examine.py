@@ -26,6 +26,7 @@ from flows.doctor.machine import (
     installed_version,
 )
 from flows.doctor.memory import Device, MemoryEstimate, check_memory, estimate, size_of
+from flows.doctor.new_campaign import check_new_campaign
 from flows.doctor.prompts import PromptRoom, check_draws, check_rejected
 from flows.doctor.servers import check_argilla, check_ports, check_prefect
 from flows.doctor.storage import check_storage
@@ -89,6 +90,8 @@ def _examine_config(
     findings.append(check_storage(config))
     pool = _pool(config, findings)
     chat = pool is not None and pool.chat
+    if not problems(findings):
+        findings += check_new_campaign(config, Layout(root))
     findings += check_rejected(config, Layout(root), chat=chat, fetch=False)
     local = policy.local_policy(config)
     if local is not None:
@@ -213,6 +216,7 @@ def _findings(
     versions = {name: installed_version(name) for name in MEASURED}
     yield check_python()
     yield from check_packages(versions, config)
+    yield from check_new_campaign(config, layout)
     yield check_disk(config, layout.root, shape)
     yield from check_cluster(config, nodes=False)
     if with_prefect:

@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from dpo_core.full_disk import free_bytes
+from dpo_core.install_hint import install, install_cpu_profile
 from dpo_core.model_shape import Shape
 from dpo_core.processor import has_bfloat16
 from flows.config import CampaignConfig, KeepLast
@@ -59,14 +60,16 @@ def check_packages(
         if present is None:
             needed = name in _NEEDED or (name == "vllm" and sampler)
             make = problem if needed else note
-            yield make("packages", f"{name} is not installed", name, "Install it: make setup.")
+            yield make(
+                "packages", f"{name} is not installed", name, f"Install it: {install_cpu_profile()}"
+            )
         elif present.split("+")[0] != tested:
             yield note(
                 "packages",
                 f"{name} {present}; Ratchet is tested with {tested}",
                 name,
-                "If something breaks, run make setup, or for the GPU pip install -e '.[gpu]', in a "
-                "new environment.",
+                f"If something breaks, run {install_cpu_profile()}, or for the GPU "
+                f"{install('gpu')}, in a new environment.",
             )
         else:
             yield ok("packages", f"{name} {present}", name)
@@ -75,7 +78,7 @@ def check_packages(
 def check_devices(machine: Machine, config: CampaignConfig | None) -> Iterator[DoctorFinding]:
     """Whether torch can use the GPUs, and whether there are as many as the config needs."""
     if machine.torch is None:
-        remedy = "Install it again: make setup."
+        remedy = f"Install it again: {install_cpu_profile()}"
         yield problem("torch", f"torch cannot be imported: {machine.error}", "torch", remedy)
         return
     yield _check_torch(machine)
@@ -104,7 +107,7 @@ def _check_torch(machine: Machine) -> DoctorFinding:
             "torch",
             f"{torch} is a CPU build, so {gpus} is not used",
             "torch",
-            "To use the GPU: pip install -e '.[gpu]' in a new environment.",
+            f"To use the GPU: {install('gpu')} in a new environment.",
         )
     if machine.gpus and not machine.usable:
         return problem(
@@ -122,7 +125,8 @@ def _check_torch(machine: Machine) -> DoctorFinding:
             "torch",
             f"{torch} was built with CUDA {machine.cuda_build}, but there is no GPU",
             "torch",
-            "Without a GPU, make setup installs the CPU builds; vLLM has one of its own.",
+            f"Without a GPU, {install_cpu_profile()} installs the CPU builds; vLLM has one of its "
+            "own.",
         )
     precision = "bfloat16" if has_bfloat16() else "float32: the CPU lacks bfloat16 instructions"
     return ok("torch", f"{torch}, a CPU build, and no GPU; a policy.model runs in {precision}")
@@ -159,13 +163,18 @@ def weights_gib(shape: Shape | None) -> float:
     return _WEIGHT_BYTES * ((shape.parameters if shape else None) or 0) / _GIB
 
 
+def checkpoint_gib(shape: Shape | None) -> float:
+    """What training keeps on disk while it runs; 0 if the policy's size is unknown."""
+    return weights_gib(shape) * _CHECKPOINT_BYTES / _WEIGHT_BYTES
+
+
 def check_disk(config: CampaignConfig, root: Path, shape: Shape | None) -> DoctorFinding:
     """Whether the disk has room for the next round, and for all of them."""
     free = free_bytes(root)
     weights = weights_gib(shape)
     carried = _STATE_BYTES if config.training.optimiser_state == "carried" else 0
     policy = weights * (1 + carried / _WEIGHT_BYTES)
-    next_round = round_gib(config) + policy + weights * _CHECKPOINT_BYTES / _WEIGHT_BYTES
+    next_round = round_gib(config) + policy + checkpoint_gib(shape)
     campaign = config.rounds * round_gib(config) + weights + policy * policies_kept(config)
     what = (
         f"{_size(free / _GIB)} free; a round needs up to {_size(next_round)} during training "

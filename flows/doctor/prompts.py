@@ -10,6 +10,7 @@ from dpo_core.errors import BadInput, ConfigError
 from dpo_core.find_model import find_folder
 from dpo_core.hashing import normalise
 from dpo_core.records import Prompt
+from dpo_core.text import counted
 from flows.config import CampaignConfig
 from flows.config.attempts import check_rejected_rounds, first_round, rejected_models
 from flows.doctor.findings import DoctorFinding, note, ok, problem
@@ -187,7 +188,7 @@ class PromptRoom:
                 f"{answer}"
             )
         if self.tokens >= 1:
-            ways.append(f"shorten the prompts to at most {self.tokens} tokens")
+            ways.append(f"shorten the prompts to at most {counted(self.tokens, 'token')}")
         if not ways:
             ways = [f"shorten the prompts, and set sampling.max_tokens well below {self.context}"]
         text = ", or ".join(ways)

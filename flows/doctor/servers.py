@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.errors import RatchetError
+from dpo_core.port_owner import describe_port_owner
 from dpo_core.server_keys import CLIENT_VARIABLE, client_headers
 from dpo_core.web_guard import HEADER
 from flows.config import CampaignConfig
@@ -34,7 +35,7 @@ def check_ports(ports: Mapping[int, str] = PORTS) -> Iterator[DoctorFinding]:
             except OSError as error:
                 yield note(
                     "ports",
-                    f"port {port} cannot be used: {error.strerror}",
+                    f"port {port} cannot be used: {error.strerror}{describe_port_owner(port)}",
                     command,
                     f"If another program uses it, give `{command}` a different one with --port.",
                 )

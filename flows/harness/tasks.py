@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.errors import ConfigError
+from dpo_core.install_hint import install
 from flows.harness.offline import seed_libraries
 from flows.harness.suite_task import AnyTask
 
@@ -87,9 +88,7 @@ def _index_files() -> Mapping[str, tuple[str, Path]]:
 
 def _find_file(suite: AnyTask) -> Path:
     if find_spec("lm_eval") is None:
-        raise suite.reject(
-            "lm-evaluation-harness is not installed", "pip install 'ratchet-dpo[harness]'"
-        )
+        raise suite.reject("lm-evaluation-harness is not installed", install("harness"))
     kind, path = _index_files().get(suite.task, ("", Path()))
     if kind == "task":
         return path
@@ -109,7 +108,7 @@ def _read_config(suite: AnyTask, path: Path, *, with_code: bool) -> dict[str, ob
     except Exception as error:  # the task's own code, and its imports
         raise suite.reject(
             f"{suite.task} cannot be loaded: {_first_line(error)}",
-            "Install what it needs, as pip install 'ratchet-dpo[harness]' does for ifeval; or name "
+            f"Install what it needs, as {install('harness')} does for ifeval; or name "
             "another task.",
         ) from error
     return {k: v for k, v in config.items() if k not in ("tag", "group", "task_list")}

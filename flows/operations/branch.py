@@ -20,6 +20,7 @@ from dpo_core.campaign.current import valid_rounds
 from dpo_core.campaign.facts import find_incumbent, is_finished, policy_artifact
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Ledger, current_user, now
+from dpo_core.campaign.remote import read_place
 from dpo_core.campaign.step_facts import HeldOutFacts
 from dpo_core.errors import BadInput, ConfigError
 from dpo_core.gate.account import inheritable_account
@@ -74,6 +75,7 @@ def branch_campaign(
         at=now(),
         stretches=tuple(earlier),
         certified=_find_spent(parent, config),
+        storage=place.url if (place := read_place(parent)) is not None else "",
     )
     with new_folder(target.root) as unfinished:
         branch = Layout(unfinished)

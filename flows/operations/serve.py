@@ -24,6 +24,7 @@ from dpo_core.server_keys import (
     worker_key_path,
 )
 from dpo_core.web_guard import Guard
+from flows.config import check_is_campaign
 from flows.prefect.server import (
     Pages,
     address,
@@ -89,6 +90,9 @@ def serve_ui(root: Path, port: int, trusted: Sequence[str] = ()) -> None:
     dies.
     """
     layout = Layout(root)
+    check_is_campaign(layout)
+    if port:
+        check_port(port)
     write_report(read_summary(root), layout.report)
     command = f"ratchet link {shlex.quote(str(root))}"
     pages = Pages(trusted, sign_in_help(command, campaign_key_path(layout)))

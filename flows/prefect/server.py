@@ -30,6 +30,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.children import Child, Report, serve_jobs
 from dpo_core.errors import BadInput, ServerFailed
 from dpo_core.jobs import ChildJob, JobResult, job_kinds
+from dpo_core.port_owner import describe_port_owner
 from dpo_core.server_keys import RUNS_PATH, Key, find_served_file, provide_key, with_key
 from dpo_core.web_guard import Guard
 
@@ -228,13 +229,15 @@ def _outgoing_from() -> int:
 
 
 def check_port(port: int) -> int:
+    """The port, if it is free. Raises BadInput that names who uses it."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((_HOST, port))
         except OSError as error:
             raise BadInput(
-                f"port {port} cannot be used: {error.strerror}", "Choose another with --port."
+                f"port {port} cannot be used: {error.strerror}{describe_port_owner(port)}",
+                "Choose another with --port, or stop what uses it.",
             ) from None
     return port
 

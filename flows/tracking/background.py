@@ -14,6 +14,7 @@ from pydantic import Field
 from dpo_core.campaign.layout import Layout
 from dpo_core.children import Child
 from dpo_core.errors import ConfigError, RatchetError
+from dpo_core.install_hint import install
 from dpo_core.jobs import ChildJob, JobResult
 from dpo_core.text import visible
 from flows.config import read_stored
@@ -109,5 +110,5 @@ def check_trackers(names: Sequence[str]) -> None:
         if find_spec(name) is None:
             raise ConfigError(
                 f"track names {name}, whose client is not installed",
-                f"Type pip install 'ratchet-dpo[{_EXTRA[name]}]', or remove it from track.",
+                f"Type {install(_EXTRA[name])}, or remove it from track.",
             )

@@ -9,6 +9,7 @@ from typing import IO, Literal
 
 from dpo_core.atomic import write_json
 from dpo_core.errors import LabelsError
+from dpo_core.install_hint import page
 from dpo_core.records import ImportedRow
 from dpo_core.schemas import IMPORTED
 from dpo_core.tables import TEXTS_AT_ONCE, write_rows
@@ -72,8 +73,8 @@ def import_files(files: Sequence[Path], out: Path, options: ImportOptions) -> Im
         if not kept:
             raise LabelsError(
                 f"no row of {', '.join(map(str, files))} holds a preference{_why(result)}",
-                "See docs/exchange.md for the formats; set one with --format, or the columns of a "
-                "CSV with --columns.",
+                f"See {page('exchange.md')} for the formats; set one with --format, or the columns "
+                "of a CSV with --columns.",
             )
         summary = {"files": [str(path) for path in sources], **asdict(result)}
         del summary["problems"]

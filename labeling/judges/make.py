@@ -9,7 +9,9 @@ from typing import Any, TypedDict
 
 from dpo_core.config import Section
 from dpo_core.errors import ConfigError
+from dpo_core.find_model import names_folder
 from dpo_core.import_path import load_function, source_hash
+from dpo_core.install_hint import install
 from dpo_core.records import Completion, Score
 from labeling.judges.config import (
     STEERS_NO_ANSWER,
@@ -87,7 +89,7 @@ def _check_llm(config: LlmJudge) -> None:
     if config.endpoint is None:
         _read_model_config(config.model)
     else:
-        _check_library("openai", "pip install 'ratchet-dpo[labeling]'")
+        _check_library("openai", install("labeling"))
 
 
 def _check_library(name: str, remedy: str) -> None:
@@ -107,10 +109,10 @@ def _read_model_config(model: str) -> _ModelConfig | None:
 
     Raises ConfigError when vLLM is missing, or the folder or its config.json.
     """
-    _check_library("vllm", "pip install 'ratchet-dpo[gpu]', or judge behind an endpoint")
+    _check_library("vllm", f"{install('gpu')}, or judge behind an endpoint")
     folder = Path(model)
     if not folder.is_dir():
-        if model.startswith(("/", ".", "~")):
+        if names_folder(model):
             raise ConfigError(
                 f"judge.model: there is no folder {model}",
                 "Give the folder of a model, or its name on the hub.",

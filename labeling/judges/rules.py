@@ -6,10 +6,12 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from dpo_core.errors import JudgeError
+from dpo_core.hashing import content_id
 from dpo_core.import_path import load_function
-from dpo_core.records import VERDICTS, Completion, Judgement, Pair, Score
+from dpo_core.records import VERDICTS, Completion, Judgement, Pair, Prompt, Score
 from labeling.judges import answers
 from labeling.judges.answers import as_list, as_number, format_value, replace_surrogates
+from labeling.judges.config import RuleJudge
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -63,6 +65,40 @@ def _call(
             "Fix the function and run the same `ratchet run` again; finished steps are kept.",
         ) from error
     return [abstain(why) for _ in items] if values is None else [read(v) for v in values]
+
+
+def probe_rule(judge: RuleJudge, prompts: Sequence[Prompt]) -> str | None:
+    """What is wrong with a rule, by its answers for made-up items of these prompts; None if
+    nothing is. An abstention is an answer."""
+    function = load_function(judge.function)
+    answers = [_made_up(prompt, text) for prompt in prompts for text in _MADE_UP]
+    items: Sequence[Completion | Pair] = answers
+    if judge.gives == "verdict":
+        twos = zip(answers[::2], answers[1::2], strict=True)
+        items = [Pair(a.completion_id, a, b) for a, b in twos]
+    try:
+        values, why = as_list(function(list(items)), len(items))
+    except Exception as error:
+        return f"it raised {type(error).__name__}: {error} ({_where(error)})"
+    read = _as_judgement if judge.gives == "verdict" else _as_score
+    unread = (read(value) for value in values or () if not _abstains(value))
+    return why or next((answer.reason for answer in unread if _abstains(answer)), None)
+
+
+_MADE_UP = ("Yes.", "It depends: there are reasons for it, and reasons against it.")
+
+
+def _made_up(prompt: Prompt, text: str) -> Completion:
+    identity = content_id("made up", [prompt.prompt_id, text])
+    return Completion(identity, prompt, text, "stop", len(text.split()) + 1)
+
+
+def _abstains(value: Any) -> bool:
+    if isinstance(value, Score):
+        return value.value is None
+    if isinstance(value, Judgement):
+        return value.verdict is None
+    return value is None or (isinstance(value, tuple) and len(value) == 2 and value[0] is None)
 
 
 def _where(error: Exception) -> str:

@@ -39,10 +39,11 @@ class PairsConfig(Section):
         ge=0,
         description="length_aware: score penalty per token by which the better answer is longer",
     )
-    truncated: Literal["drop", "avoid", "reject", "keep"] = Field(
-        "drop",
+    truncated: Literal["auto", "drop", "avoid", "reject", "keep"] = Field(
+        "auto",
         description="answers cut at the length limit: drop their pairs; avoid them when selecting "
-        "pairs; reject: they may lose to a finished answer and never win; keep them",
+        "pairs; reject: they may lose to a finished answer and never win; keep them; auto: reject "
+        "if the judge scores, else drop",
     )
     rejected_from: str | RoundPolicy | None = Field(
         None,

@@ -13,6 +13,7 @@ from dpo_core import web_guard
 from dpo_core.children import Child
 from dpo_core.errors import BadInput, ChildDied, LabelServerFailed
 from dpo_core.file_lock import Holder, hold
+from dpo_core.port_owner import describe_port_owner
 from labeling.server.credentials import (
     WORKSPACE,
     Access,
@@ -190,6 +191,10 @@ def _ask_to_serve(
     }
     try:
         return int(child.ask(request)["port"])
+    except BadInput as error:
+        taken = error.message.startswith("cannot listen")
+        owner = describe_port_owner(port) if taken else ""
+        raise BadInput(f"{error.message}{owner}", error.remedy) from None
     except ChildDied as error:
         raise _failed(error) from None
 

@@ -22,6 +22,7 @@ from reporting.page import (
 from reporting.plots.model import alt_text
 from reporting.sentences import headline as campaign_headline
 from reporting.terminal import FoldedSection
+from reporting.verdicts import judge_campaign
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -56,8 +57,9 @@ def render_page(comparison: CampaignComparison) -> str:
     )
 
 
-def _side_for_page(side: Side) -> Mapping[str, str]:
+def _side_for_page(side: Side) -> Mapping[str, object]:
     return {
+        "trust": judge_campaign(side.summary) if side.summary.rounds else None,
         "label": side.label,
         "state": side.summary.state,
         "headline": campaign_headline(side.summary),

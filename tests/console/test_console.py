@@ -53,6 +53,8 @@ def test_decision_is_the_commands(shown: Shown) -> None:
     id = shown.id("asking")
     page = shown.get(f"{PREFIX}/campaign/{id}/decision")
     assert "Should round 2 replace round 1?" in page and "win_rate_gate" in page
+    report = shown.get(f"{PREFIX}/campaign/{id}/report").partition("</header>")[0]
+    assert "Round 2 needs your decision." in report and "not promoted" not in report
     code, said = shown.post(f"{PREFIX}/campaign/{id}/do/promote", reason="I read them")
     assert code == 200, said
     command = f"ratchet decide {shown.folder / 'campaigns/asking'} --promote"

@@ -72,6 +72,12 @@ def test_findings_and_options_of_the_audit_are_documented() -> None:
     assert script["page"](text) == text, "run `make docs`"
 
 
+def test_sizes_are_what_the_doctor_estimates() -> None:
+    script = runpy.run_path(str(ROOT / "scripts" / "scale_doc.py"))
+    text = script["PAGE"].read_text()
+    assert script["page"](text) == text, "run `make docs`"
+
+
 def test_figures_and_losses_of_the_mathematics_are_those_of_the_code() -> None:
     script = runpy.run_path(str(ROOT / "scripts" / "dpo_doc.py"))
     text = (ROOT / "docs" / "dpo.md").read_text()

@@ -67,7 +67,7 @@ def tracked_text() -> dict[str, str]:
     for name in listed.stdout.split():
         try:
             texts[name] = (ROOT / name).read_text(encoding="utf-8")
-        except (UnicodeDecodeError, FileNotFoundError):
+        except (UnicodeDecodeError, FileNotFoundError, IsADirectoryError):  # a link to a folder
             continue
     return texts
 

@@ -96,7 +96,7 @@ class Hostile(Campaign):
             "evaluation_judge": CONFIG["judge"],
             "pairs": {"strategy": "random", "truncated": "keep"},
             "people": {"guidelines": HARM[0]},
-            "evaluation": {"gate_prompts": 4, "test_prompts": 6, "bootstrap_resamples": 100},
+            "evaluation": {"gate_prompts": 4, "test_prompts": 5, "bootstrap_resamples": 100},
         }
         del config["sft"]
         (folder / "small.yaml").write_text(json.dumps(config), encoding="utf-8")

@@ -364,7 +364,7 @@ def test_a_judge_that_loses_keeps_the_base_and_round_two_starts_from_it(copy: Ca
 
 def test_chat_prompts_need_a_chat_template(finished: Campaign, tmp_path: Path) -> None:
     campaign = Campaign.create(tmp_path)
-    rows = [{"messages": [{"role": "user", "content": f"question {n}"}]} for n in range(200)]
+    rows = [{"messages": [{"role": "user", "content": f"question {n}"}]} for n in range(400)]
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     (tmp_path / "prompts.jsonl").write_text(lines, encoding="utf-8")
     done = campaign.run("--set", "sft.steps=1")

@@ -47,7 +47,7 @@ def made(folder: Path, **more: Any) -> Path:
 def test_a_campaign_that_names_no_version_has_the_first_ones(config: Path, folder: str) -> None:
     root = made(config.parent / folder)
     named = None if folder.startswith("campaigns") else root
-    before = {**CHANGED[2], **CHANGED[3]}
+    before = {key: old for version in CHANGED.values() for key, old in version.items()}
     for found in (
         load_config(config, [], named),
         load_config(root / "campaign.yaml"),
@@ -55,6 +55,19 @@ def test_a_campaign_that_names_no_version_has_the_first_ones(config: Path, folde
     ):
         assert found.defaults == FIRST
         assert {key: value(found, key) for key in before} == before
+
+
+@pytest.mark.parametrize(
+    ("judge", "rule"), [({"function": "my:rule"}, "reject"), ({"kind": "human"}, "drop")]
+)
+def test_cut_answers_may_lose_where_the_judge_scores(
+    config: Path, judge: dict[str, str], rule: str
+) -> None:
+    config.write_text(yaml.safe_dump({**CONFIG, "judge": judge}))
+    people = ["evaluation_judge.function=my:rule", "pairs.strategy=random"]
+    more = [] if "function" in judge else people
+    assert load_config(config, more).pairs.truncated == rule
+    assert load_config(config, [*more, "pairs.truncated=keep"]).pairs.truncated == "keep"
 
 
 def test_a_new_campaign_has_those_of_today_and_keeps_what_it_says(config: Path) -> None:

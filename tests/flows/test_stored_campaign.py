@@ -17,6 +17,7 @@ from dpo_core.hashing import file_sha256
 from dpo_core.storage.bucket import Bucket
 from dpo_core.storage.objects import open_objects
 from dpo_core.storage.uploads import stored as stored_in
+from dpo_core.training.results import TrainingFacts
 from tests.until import until
 
 _EVEN = "--even-if-refused"
@@ -124,6 +125,64 @@ def test_branch_of_a_url_stands_alone(stored: tuple[Campaign, str], tmp_path: Pa
     assert len(json.loads(shown.stdout)["rounds"]) == 1
 
 
+def test_branch_in_a_bucket_shares_what_its_campaign_has_there(
+    stored: tuple[Campaign, str], tmp_path: Path
+) -> None:
+    campaign, url = stored
+    folder, own = tmp_path / "branch", tmp_path / "its-bucket"
+    setting = ("--set", f"storage.url=file://{own}")
+    command = ("branch", url, "--from-round", "1", "--campaign-dir", str(folder), *setting)
+    branched = campaign.ratchet(*command, "--set", "training.beta=0.3")
+    assert branched.returncode == 0, branched.stderr
+    there = (str(folder / "campaign.yaml"), "--campaign-dir", str(folder), "--no-prefect")
+    done = campaign.ratchet("run", *there, *SETTINGS)
+    assert done.returncode == 0, done.stderr
+    entries = Ledger(folder / "ledger.jsonl").read()
+    shared = {digest for e in entries if e.round < 2 for digest in e.outputs.values()}
+    blobs = {path.name for path in own.glob("blobs/*")}
+    assert {f"{digest}.url" for digest in shared} <= blobs and not shared & blobs
+    [trained] = [entry for entry in entries if (entry.round, entry.step) == (2, "training")]
+    assert {*trained.outputs.values()} <= {name.removesuffix(".url") for name in blobs}
+    assert trained.outputs["policy/model.safetensors"] in blobs
+    shutil.rmtree(folder)
+    to = tmp_path / "policy"
+    published = campaign.ratchet("publish", f"file://{own}", "--to", str(to), "--round", "1", _EVEN)
+    assert published.returncode == 0, published.stderr
+    made = campaign.artifact(1, "training").path("policy/model.safetensors")
+    assert file_sha256(to / "model.safetensors") == file_sha256(made)
+
+
+def test_training_goes_on_elsewhere_from_its_last_checkpoint(
+    finished: Campaign, tmp_path: Path
+) -> None:
+    """The first machine is told to stop, and its disk is gone."""
+    campaign = finished.copied(tmp_path / "first")
+    settings = [f"storage.url=file://{tmp_path}/bucket", "storage.checkpoints=true"]
+    settings += ["rounds=1", "training.epochs=60", "training.checkpoint_every=3"]
+    command = [*RUN, *SETTINGS, *(part for each in settings for part in ("--set", each))]
+    first = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", *command],
+        cwd=campaign.folder,
+        env=campaign.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        until(campaign.layout.checkpoints)
+        first.send_signal(signal.SIGTERM)
+        assert first.wait(300) == 130
+    finally:
+        first.kill()
+        first.wait()
+    saved = {path.name for path in campaign.layout.checkpoints()}
+    shutil.rmtree(campaign.layout.root)
+    done = campaign.ratchet(*command)
+    assert done.returncode == 0, done.stderr
+    resumed = campaign.artifact(1, "training").facts(TrainingFacts).resumed_from_step
+    assert {f"step-{resumed:08d}"} == saved and resumed > 0
+    assert not campaign.layout.checkpoints()
+
+
 def test_what_cannot_be_is_refused(stored: tuple[Campaign, str], tmp_path: Path) -> None:
     campaign, url = stored
     empty = tmp_path / "empty"
@@ -191,5 +250,5 @@ def test_extra_that_is_not_installed_is_named(stored: tuple[Campaign, str], tmp_
     hidden = Campaign(campaign.folder)
     hidden.variables["PYTHONPATH"] = f"{tmp_path}:{campaign.environment()['PYTHONPATH']}"
     done = hidden.ratchet(*RUN, "--set", f"storage.url={url}")
-    assert done.returncode == 2 and "ratchet-dpo[storage]" in done.stderr
+    assert done.returncode == 2 and "pip install -e '.[storage]'" in done.stderr
     assert hidden.ratchet("status", str(campaign.layout.root)).returncode == 0

@@ -176,3 +176,4 @@ def test_a_taken_port_is_bad_input(campaign: Path) -> None:
     assert (
         done.stderr.startswith(f"ratchet: port {port} cannot be used") and "--port" in done.stderr
     )
+    assert f"by process {os.getpid()} (" in done.stderr

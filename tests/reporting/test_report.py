@@ -73,11 +73,20 @@ def test_equal_summaries_give_equal_pages() -> None:
     assert render_report(demo()) == render_report(demo())
 
 
+def test_first_screen_has_the_chart_the_setup_and_what_to_do_next() -> None:
+    setup = (("model", "a <b> model"), ("β", "0.1"))
+    page = _Page(render_report(replace(demo(), setup=setup, state="finished")))
+    first = page.text.partition("Better?")[0]
+    for said in ("Win rate vs. the base", "a <b> model", "Next: Read some samples", "--round 3"):
+        assert said in first, said
+
+
 def test_no_text_of_a_model_becomes_markup() -> None:
     page = _Page(render_report(demo()))
     tags = [tag for tag, _ in page.tags]
     assert tags.count("script") == 4  # plots, samples, Vega, the page's own
-    assert not {"img", "svg", "b", "iframe", "link"} & set(tags)
+    assert not {"img", "b", "iframe", "link"} & set(tags)
+    assert tags.count("svg") == 1  # the first screen's chart
     assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
     assert all(text in page.text for text in HOSTILE[:3])
     answers = [answer[2] for row in samples(render_report(demo())) for answer in row["a"]]

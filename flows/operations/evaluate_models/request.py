@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dpo_core.errors import ConfigError, PromptError
 from dpo_core.find_model import Model, find_model
+from dpo_core.install_hint import page
 from dpo_core.processor import available_threads
 from dpo_core.records import Prompt
 from flows.config import CampaignConfig, check_functions, override_config
@@ -74,7 +75,7 @@ def read_judge(judge: str | None, judge_config: Path | None) -> Mapping[str, obj
     if not isinstance(section, dict):
         raise ConfigError(
             f"{judge_config} holds no judge section",
-            "For example {kind: reward_model, model: NAME}: docs/judges.md",
+            f"For example {{kind: reward_model, model: NAME}}: {page('judges.md')}",
         )
     return section
 

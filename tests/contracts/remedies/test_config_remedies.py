@@ -120,6 +120,13 @@ CASES = [
         },
         {"remove one of them": {"compute.nodes": GONE}},
     ),
+    Case(
+        {
+            "storage": {"url": "file:///bucket", "checkpoints": True},
+            "compute": {"kind": "ray", "cache_dir": "/cache"},
+        },
+        {"remove one of them": {"storage.checkpoints": GONE}},
+    ),
     # ── storage ──────────────────────────────────────────────────────────────────────────────────
     Case({"storage.url": "/bucket"}, {"gs://, az://, file://": {"storage.url": "file:///bucket"}}),
     Case(

@@ -35,6 +35,7 @@ from flows.doctor.findings import DoctorFinding, problem
 from flows.doctor.inputs import check_inputs
 from flows.doctor.machine import MEASURED
 from flows.doctor.memory import Device, size_of
+from flows.doctor.new_campaign import check_new_campaign
 from flows.doctor.prompts import PromptRoom, check_draws, check_rejected
 from flows.doctor.storage import check_storage
 from generation.config import PromptsConfig
@@ -117,7 +118,7 @@ class Here:
     def argilla(self, **environment: str) -> Findings:
         asking = self.config(
             judge={"kind": "human"},
-            evaluation_judge={"function": "math:fsum"},
+            evaluation_judge={"function": "examples.reviews.judge:score"},
             pairs={"strategy": "random"},
             people={"server_dir": str(self.folder / "argilla")},
         )
@@ -233,7 +234,22 @@ def draws(**sampling: int) -> Look:
     return look
 
 
-SUITE = {"prompts": "suite.jsonl", "judge": {"function": "math:fsum"}}
+def new(**changes: Any) -> Look:
+    """At a new campaign, without a network."""
+
+    def look(here: Here) -> Findings:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+            return [*check_new_campaign(here.config(**changes), Layout(here.folder / "new"))]
+
+    return look
+
+
+def _more_prompts(here: Here) -> None:
+    here.write_prompts(f"prompt {n}" for n in range(700))
+
+
+SUITE = {"prompts": "suite.jsonl", "judge": {"function": "examples.reviews.judge:score"}}
 
 
 def the_inputs(written: Any, **changes: Any) -> Look:
@@ -490,6 +506,40 @@ CASES = {
                     here.policy, here.config(sampling={"max_model_len": 128, "max_tokens": 127})
                 )
             )
+        },
+    ),
+    # ── a new campaign ───────────────────────────────────────────────────────────────────────────
+    "a rate of 5": Case(
+        new(training={"learning_rate": 5}),
+        {
+            "Set training.learning_rate to auto": new(training={"learning_rate": "auto"}),
+            "1e-5": new(training={"learning_rate": 1e-5}),
+        },
+    ),
+    "more prompts in a round than there are": Case(
+        new(prompts={"per_round": 500}),
+        {
+            "Set prompts.per_round to at most 170": new(prompts={"per_round": 170}),
+            "give more prompts": after(_more_prompts, new(prompts={"per_round": 500})),
+        },
+    ),
+    "a rule that answers once": Case(
+        new(judge={"function": "builtins:repr"}),
+        {"Return one answer for each item": new()},
+    ),
+    "a model that the hub does not show": Case(
+        new(policy={"model": "org/name"}),
+        {"Give the folder of a model": new()},
+    ),
+    "a shortest prompt too long for its answer": Case(
+        after(tokenizer, new(sampling={"max_model_len": 18, "max_tokens": 16})),
+        {
+            "Set sampling.max_model_len to at least 19": new(
+                sampling={"max_model_len": 19, "max_tokens": 16}
+            ),
+            "sampling.max_tokens to at most 15": new(
+                sampling={"max_model_len": 18, "max_tokens": 15}
+            ),
         },
     ),
     "a folder that holds no policy": Case(

@@ -125,4 +125,4 @@ def test_without_its_package_one_sentence_says_what_to_type(
     monkeypatch.setitem(sys.modules, "gguf", None)
     with pytest.raises(BadInput, match="needs the package gguf, which is not installed") as error:
         load_model(path)
-    assert error.value.remedy == "Run pip install 'ratchet-dpo[gguf]'."
+    assert error.value.remedy == "Run pip install -e '.[gguf]'."

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import os
 import sys
 import traceback
@@ -9,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from oracle import POOL
 
 from flows import cli
 
 JUDGE = "def score(completions):\n    return [0.0 for _ in completions]\n"
 
 
-POOL = "".join(f'{{"prompt": "What is {n}?"}}\n' for n in range(60))
-"""Enough for each split to have some."""
+PROMPTS = "".join(json.dumps({"prompt": text}) + "\n" for text in POOL)
 
 
 class Accepted(BaseException):
@@ -56,7 +57,7 @@ class Workplace:
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setattr("flows.run.locked", _accepted)
         (folder / "bad_input_judge.py").write_text(JUDGE)
-        (folder / "prompts.jsonl").write_text(POOL)
+        (folder / "prompts.jsonl").write_text(PROMPTS)
         self._before = self._seen()
 
     def write(self, name: str, content: str | bytes) -> Path:

@@ -5,8 +5,13 @@ Numbers may be written as text (YAML reads 1e-6 as one); a yes or no is no numbe
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+
+from dpo_core.records import prompt_id
+from generation.config import PromptsConfig
+from generation.prompts import assign_split
 
 Takes = Callable[[Any], bool]
 
@@ -74,6 +79,9 @@ def _number(value: Any) -> float | None:
     return found if math.isfinite(found) else None
 
 
+POOL = [f"What is {n}?" for n in range(60)]
+"""Enough for each split to have some."""
+
 _COUNT, _SHARE, _POSITIVE = whole(1), number(0, 1), number(0, above=True)
 KEYS: Mapping[str, Takes] = {
     "seed": whole(0),
@@ -107,7 +115,7 @@ KEYS: Mapping[str, Takes] = {
     "training.label_smoothing": number(0, 0.5, below=True),
     "training.nll_weight": number(0),
     "training.wpo": flag,
-    "training.learning_rate": or_else(_POSITIVE, "auto"),
+    "training.learning_rate": or_else(number(0, 0.1, above=True), "auto"),
     "training.schedule": one_of("constant", "linear", "cosine"),
     "training.warmup_steps": or_else(whole(0), None),
     "training.pairs_per_step": or_else(_COUNT, "auto"),
@@ -119,6 +127,7 @@ KEYS: Mapping[str, Takes] = {
     "training.kl_budget_nats": or_else(_POSITIVE, None),
     "training.gradient_checkpointing": flag,
     "storage.url": or_else(like(r"(s3|gs)://[^/@?#]+(/[^@?#]*)?|file:///[^@?#]+"), None),
+    "storage.checkpoints": flag,
     "storage.lease_s": number(1),
     "training.processes": or_else(_COUNT, "auto"),
     "training.torchrun": texts,
@@ -180,6 +189,15 @@ def conflicts(config: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     gate, test = (float(given(config, f"prompts.{name}_share", 0.1)) for name in ("gate", "test"))
     if gate + test >= 1:
         yield ("prompts.gate_share", "prompts.test_share")
+        return
+    splits = PromptsConfig(path="", gate_share=gate, test_share=test)
+    found = Counter(assign_split(prompt_id(text, None), splits) for text in POOL)
+    most = {"train": "prompts.per_round", "gate": "evaluation.gate_prompts"}
+    for split, key in most.items():
+        reused = split == "gate" or given(config, "prompts.reuse", True) not in (0, "0")
+        wanted = _number(given(config, key, None))
+        if reused and wanted is not None and wanted > found[split]:
+            yield (key,)
 
 
 def wrong(config: Mapping[str, Any], keys: list[str]) -> list[str]:

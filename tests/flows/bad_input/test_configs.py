@@ -65,7 +65,8 @@ def said(key: str, value: Any) -> str:
     section that needs one of several keys and has none."""
     if value is None and key in ("policy.build", "prompts.path"):
         return f"{key.partition('.')[0]}: set exactly one of"
-    return str(value) if isinstance(value, str) and ":" in value else key
+    names_code = key in ("judge.function", "policy.build") and ":" in str(value)
+    return str(value) if names_code else key
 
 
 @some(40)

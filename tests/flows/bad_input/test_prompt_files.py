@@ -10,7 +10,7 @@ import pytest
 import yaml
 from draws import Put, many, one_or_two, some, with_lines
 from hypothesis import given
-from in_process import POOL, Workplace
+from in_process import PROMPTS, Workplace
 from test_configs import GOOD
 
 USER = {"role": "user", "content": "why?"}
@@ -51,7 +51,7 @@ LINES = one_or_two(ROWS, first=0, last=60)
 
 
 def check_lines(workplace: Workplace, put: Put) -> None:
-    lines = with_lines(POOL.encode().splitlines(), put)
+    lines = with_lines(PROMPTS.encode().splitlines(), put)
     workplace.write("prompts.jsonl", b"\n".join(lines) + b"\n")
     workplace.write("c.yaml", yaml.safe_dump(GOOD))
     ended = workplace.ratchet("run", "c.yaml")

@@ -64,7 +64,7 @@ def write_config(folder: Path, **changes: Any) -> CampaignConfig:
         "policy": {"model": str(folder / "policy")},
         "prompts": {"path": str(folder / "prompts.jsonl"), "per_round": 8},
         "sampling": {"max_tokens": 16, "max_model_len": 64},
-        "judge": {"function": "math:fsum"},
+        "judge": {"function": "examples.reviews.judge:score"},
         "evaluation": {"gate_prompts": 8, "test_prompts": 8},
     }
     for key, value in changes.items():

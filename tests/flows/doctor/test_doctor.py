@@ -167,7 +167,7 @@ def test_argilla_where_people_are_asked(
     asking = a_config(
         tmp_path,
         judge={"kind": "human"},
-        evaluation_judge={"function": "math:fsum"},
+        evaluation_judge={"function": "examples.reviews.judge:score"},
         pairs={"strategy": "random"},
     )
     named = {"ARGILLA_API_URL": url, "ARGILLA_API_KEY": "key"}

@@ -104,7 +104,7 @@ def test_a_client_that_is_missing_is_named_with_its_extra(monkeypatch: pytest.Mo
     monkeypatch.setattr("flows.tracking.background.find_spec", lambda name: None)
     with pytest.raises(ConfigError) as refused:
         check_trackers(["wandb"])
-    assert "pip install 'ratchet-dpo[tracking]'" in refused.value.shown()
+    assert "pip install -e '.[tracking]'" in refused.value.shown()
 
 
 def test_a_tracker_that_is_down_is_said_once_and_does_not_hold_the_campaign(

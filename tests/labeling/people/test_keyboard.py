@@ -1,0 +1,89 @@
+"""Labelling by the keyboard in Chromium, whatever was looked at before."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from annotators import items_of, new_log, new_task, pairs, silent
+
+from labeling.people.argilla_queue import ArgillaQueue
+from labeling.people.asking import ask
+from labeling.server import WORKSPACE
+from labeling.server.users import sign_in_link
+from tests.shared_argilla import SharedArgilla
+from tests.until import until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.browser
+WAIT_MS = 120_000
+EACH = 4
+FIELDS = ".record__content .fields > div"
+
+
+@contextmanager
+def opened(browser: "Browser", argilla: SharedArgilla, folder: Path, text: str) -> Iterator["Page"]:
+    """The questions about pairs of that text, as somebody sees them the first time."""
+    task = new_task(items_of(pairs(3 * EACH, text)))
+    with ArgillaQueue(argilla.access, WORKSPACE) as queue:
+        dataset = ask(queue, new_log(folder), task, silent)
+        page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
+        page.set_default_timeout(WAIT_MS)
+        path = f"/dataset/{dataset.id}/annotation-mode"
+        page.goto(sign_in_link(argilla.credentials, path))
+        page.locator(".questions-form input").first.wait_for(state="attached")
+        yield page
+        page.context.close()
+
+
+def submitted(page: "Page") -> int:
+    return int(page.locator(".status-counter__counter").first.inner_text())
+
+
+def label(page: "Page", count: int) -> None:
+    """One key and Enter for each pair."""
+    for done in range(submitted(page) + 1, submitted(page) + 1 + count):
+        page.keyboard.press("1")
+        page.keyboard.press("Enter")
+        until(lambda done=done: submitted(page) == done, lambda: f"{submitted(page)} are submitted")
+
+
+def guidelines_open(page: "Page") -> bool:
+    return page.get_by_text("Be fair.").first.is_visible()
+
+
+def test_no_key_is_lost_after_the_guidelines(
+    browser: "Browser", argilla: SharedArgilla, tmp_path: Path
+) -> None:
+    with opened(browser, argilla, tmp_path, "brief") as page:
+        until(lambda: guidelines_open(page), page.content)  # at the first visit
+        label(page, EACH)
+        page.keyboard.press("g")
+        until(lambda: not guidelines_open(page), page.content)
+        label(page, EACH)
+        page.get_by_text("Guidelines").first.click()
+        until(lambda: guidelines_open(page), page.content)
+        label(page, EACH - 1)
+        assert "about 1 minute" in page.locator(".pagination").first.inner_text()
+        page.keyboard.press("g")
+        until(lambda: not guidelines_open(page), page.content)
+        page.reload()
+        page.locator(".questions-form input").first.wait_for(state="attached")
+        assert not guidelines_open(page)  # at the second
+
+
+def test_answers_stand_side_by_side_and_long_ones_scroll(
+    browser: "Browser", argilla: SharedArgilla, tmp_path: Path
+) -> None:
+    with opened(browser, argilla, tmp_path, "a long answer " * 400) as page:
+        boxes = [box.bounding_box() for box in page.locator(FIELDS).all()]
+        prompt, a, b = (box for box in boxes if box is not None)
+        assert a["y"] == b["y"] and a["height"] == b["height"] < 800
+        assert a["x"] + a["width"] <= b["x"] and prompt["y"] + prompt["height"] <= a["y"]
+        page.set_viewport_size({"width": 900, "height": 800})
+        boxes = [box.bounding_box() for box in page.locator(FIELDS).all()]
+        _, a, b = (box for box in boxes if box is not None)
+        assert a["x"] == b["x"] and b["y"] > a["y"]
