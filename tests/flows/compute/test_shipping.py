@@ -1,27 +1,36 @@
 """Nodes that do not see the campaign's folder: files reach them by the bucket, and come back."""
 
 import os
+import shutil
 import signal
 import threading
 from collections import namedtuple
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from small_campaign import RUN, Campaign
 
 from dpo_core.errors import ArtifactCorrupted, DiskFull
-from dpo_core.hashing import file_sha256
+from dpo_core.hashing import file_sha256, policy_id
 from dpo_core.jobs import job_request
+from dpo_core.training.jobs import DpoJob
+from dpo_core.training.trainer import train_round
 from flows.compute import shipping
-from flows.compute.executor import LocalExecutor
+from flows.compute.cluster import ClusterNode, Room
+from flows.compute.executor import LocalExecutor, WorkerPlan
+from flows.compute.owner import ChildOwner, SharedFolder
+from flows.compute.remote_worker import RemoteWorker
 from flows.compute.shipping import Shipper, send_back, unpack
 from generation.jobs import RetokeniseJob, SampleJob
+from tests import typed
+from tests.dpo_core.training.conftest import make_job, sentiment, tiny
 from tests.flows.compute import ray_shards
 from tests.flows.compute.ray_shards import ROWS, SHARD, begun, opened, prepare
 from tests.flows.compute.test_ray import started, wait_for
 
 WEIGHTS = os.urandom(100_000)
+__all__ = ["make_job", "tiny"]  # fixtures
 
 
 @pytest.fixture
@@ -119,6 +128,58 @@ def test_the_cache_drops_what_was_not_used_for_longest(
         ship("4444444444", "5555555555")
 
 
+class Called:
+    """A method of an owner in this process, as Ray would call it on a node."""
+
+    def __init__(self, method: Callable[..., object]) -> None:
+        self.remote = method
+
+    def options(self, **_: object) -> "Called":
+        return self
+
+
+class Owned:
+    def __init__(self) -> None:
+        self._owner = ChildOwner("b")
+
+    def __getattr__(self, name: str) -> Called:
+        return Called(getattr(self._owner, name))
+
+
+def test_training_elsewhere_brings_its_files_back(
+    make_job: Callable[..., DpoJob],
+    tiny: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The owner is here, the child has another root; a second round finds the first one's files."""
+    monkeypatch.chdir(tmp_path)
+    campaign = tmp_path / "campaign"
+    shutil.copytree(tiny, campaign / "first")
+    one, two = (
+        make_job(f"campaign/{n}", *sentiment(8), policy_dir=campaign / "first") for n in "12"
+    )
+    one = one.model_copy(update={"checkpoints": campaign / "1" / "checkpoints"})
+    shipper = Shipper((tmp_path / "bucket").as_uri(), tmp_path / "node", campaign)
+    plan = WorkerPlan("dpo_core.training.train_worker", campaign / "logs" / "training.log", 1)
+    node = ClusterNode("b", "b", "127.0.0.1", 0, Room(1, 0), Room(1, 0), 1.0)
+    told = (lambda _: None, lambda *_: None, shipper)
+    worker = RemoteWorker(plan, node, Owned(), lambda answer, _: answer, *told)
+    worker.start(SharedFolder(campaign / "none", "run", tmp_path, shipper.cache))
+    try:
+        worker.carry_out(one, campaign)
+        result = worker.carry_out(two.model_copy(update={"policy_dir": one.out_dir}), campaign)
+    finally:
+        worker.close()
+    assert result.policy == policy_id(two.out_dir)
+    for job in (one, two):
+        assert {job.curve_path, job.reference_logps_path} <= {*job.out_dir.parent.iterdir()}
+    there = [*shipper.cache.root.rglob("model.safetensors")]
+    assert len(there) == 2 and all(path.is_symlink() for path in there)
+    assert train_round(one.model_copy(update={"out_dir": tmp_path / "local"}), lambda *_: None)
+    assert policy_id(tmp_path / "local") == policy_id(one.out_dir)
+
+
 @pytest.mark.proof
 def test_shards_of_nodes_with_disks_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -152,8 +213,11 @@ def test_shards_of_nodes_with_disks_of_their_own(
 
 
 @pytest.mark.proof
-def test_a_campaign_on_nodes_with_disks_of_their_own(tmp_path: Path) -> None:
+def test_a_campaign_on_nodes_with_disks_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its files are those of one machine; the nodes never see its folder."""
+    monkeypatch.setattr(typed, "TIMEOUT_S", 1200)  # each step starts its processes anew
     short = ("--set", "rounds=1", "--set", "sft.steps=20")
     campaigns = []
     for name in ("here", "there"):
