@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
+from dpo_core.errors import PromptError
 from dpo_core.tables import count_rows
 from flows.round_state import Policy
 from flows.session import Session
@@ -48,7 +49,14 @@ def answer_file(
 
     def make(folder: Path, inputs: Inputs) -> StepResult:
         prompts, weights = inputs.path("prompts"), inputs.path("policy")
-        return write_completions(session, policy.id, weights, prompts, folder, samples)
+        result = write_completions(session, policy.id, weights, prompts, folder, samples)
+        if result.came_in and not result.kept:
+            raise PromptError(
+                f"none of the {result.came_in // samples.count:,} prompts fits into the model's "
+                f"context beside sampling.max_tokens {session.config.sampling.max_tokens}",
+                "Lower sampling.max_tokens, raise sampling.max_model_len, or shorten the prompts.",
+            )
+        return result
 
     return session.step(
         number,

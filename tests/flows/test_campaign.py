@@ -362,6 +362,14 @@ def test_a_judge_that_loses_keeps_the_base_and_round_two_starts_from_it(copy: Ca
     assert made_anew(copy, *last) == []
 
 
+def test_prompts_that_all_exceed_the_context_are_told_with_what_to_do(copy: Campaign) -> None:
+    config = ("sampling.max_tokens=61", "sampling.max_model_len=62")
+    done = copy.run(*(word for setting in config for word in ("--set", setting)))
+    assert done.returncode == 2, done.stderr + done.stdout
+    assert "none of the 48 prompts fits into the model's context beside" in done.stderr
+    assert "Lower sampling.max_tokens" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_chat_prompts_need_a_chat_template(finished: Campaign, tmp_path: Path) -> None:
     campaign = Campaign.create(tmp_path)
     rows = [{"messages": [{"role": "user", "content": f"question {n}"}]} for n in range(400)]
