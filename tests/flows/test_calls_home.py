@@ -113,7 +113,7 @@ def test_engines_on_a_cluster_call_nobody(tmp_path: Path) -> None:
     """vLLM, on a Ray cluster that the run starts."""
     campaign = Campaign.create(tmp_path)
     width = "policy.build_args.hidden_size=256"  # vLLM takes no narrower heads
-    changes = ("rounds=1", "sft.steps=20", width, "sampling.engine=vllm", "compute.kind=ray")
+    changes = ("rounds=1", width, "sampling.engine=vllm", "compute.kind=ray")
     options = [part for change in changes for part in ("--set", change)]
     assert calls(tmp_path, "-m", "flows.cli", *RUN, *options) == []
     made = {entry.step for entry in campaign.entries()}

@@ -218,7 +218,7 @@ def test_a_campaign_on_nodes_with_disks_of_their_own(
 ) -> None:
     """Its files are those of one machine; the nodes never see its folder."""
     monkeypatch.setattr(typed, "TIMEOUT_S", 1200)  # each step starts its processes anew
-    short = ("--set", "rounds=1", "--set", "sft.steps=20")
+    short = ("--set", "rounds=1")
     campaigns = []
     for name in ("here", "there"):
         (tmp_path / name).mkdir()
