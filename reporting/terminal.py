@@ -43,8 +43,7 @@ def render_table(summary: CampaignSummary, *, whole: bool = True) -> "Renderable
     from rich.text import Text
 
     waiting = " for people" if summary.state == "waiting" else ""
-    trust = f", last round {judge_campaign(summary).text}" if summary.rounds else ""
-    state = f"{visible(summary.name)}: {summary.state}{waiting}{trust}, {progress(summary)}"
+    state = f"{visible(summary.name)}: {summary.state}{waiting}, {progress(summary)}"
     top = [
         _unwrapped(state, "dim") if waiting else Text(state, style="dim"),
         Text(headline(summary), style="bold"),
@@ -52,6 +51,8 @@ def render_table(summary: CampaignSummary, *, whole: bool = True) -> "Renderable
     if failure := failure_sentence(summary):
         top.append(_unwrapped(f"! {failure}", "red"))
     top += [_unwrapped(f"! {sentence}", "yellow") for sentence in override_sentences(summary)]
+    if summary.rounds:
+        top.append(Text(f"Verdict of the last round: {judge_campaign(summary).text}."))
     top += [Text(f"{question} {answer}") for question, answer in at_a_glance(summary)]
     top += [Text(decision) for decision in gate_decisions(summary)]
     top += [Text(f"! {caution}", style="yellow") for caution in _cautions(summary)]

@@ -30,6 +30,7 @@ CONFIG: dict[str, Any] = {
     "prompts": {"path": "prompts.jsonl", "per_round": 24},
     "sampling": {"engine": "transformers", "max_tokens": 24},
     "judge": {"function": "small_judge:score"},
+    "pairs": {"truncated": "drop"},
     "training": {"beta": 0.5, "learning_rate": 1e-3, "warmup_steps": 0, "pairs_per_step": 8},
     "evaluation": {"gate_prompts": 24, "test_prompts": 24, "bootstrap_resamples": 200},
     # The lower end of an interval over so few prompts would promote nothing.

@@ -44,6 +44,38 @@ asyncio.run(send())
 """
 
 
+STEER = """
+import sys
+from pathlib import Path
+from prefect.deployments.runner import RunnerDeployment
+from prefect.states import Running
+from dpo_core.campaign.layout import Layout
+from dpo_core.errors import BadInput
+from flows.prefect.runs import campaign_tag, client_of
+from flows.worker.flow import campaign
+from flows.worker.steer import steer_run
+
+api, root = sys.argv[1], Path(sys.argv[2])
+
+deployment = RunnerDeployment.from_flow(campaign, name="steered").apply()
+with client_of(api) as client:
+    tags = [campaign_tag(Layout(root.resolve()))]
+    run = client.create_flow_run_from_deployment(
+        deployment, name="mine", tags=tags, parameters={"config": "c.yaml"}
+    )
+    def state() -> str:
+        found = client.read_flow_run(run.id).state
+        return f"{found.type.value} {found.name}"
+    print(steer_run(api, root, "resume"))
+    client.set_flow_run_state(run.id, Running(), force=True)
+    for wish in ("pause", "pause", "resume", "cancel"):
+        try:
+            print(wish, steer_run(api, root, wish), state(), sep="; ")
+        except BadInput as error:
+            print(wish, error.message, sep="; ")
+"""
+
+
 class Served(NamedTuple):
     layout: Layout
     url: str
@@ -130,6 +162,33 @@ def test_prefects_own_client_sends_the_secret(served: Served) -> None:
 def _knows_the_event(served: Served) -> bool:
     found = ask(served, _FILTER, **served.key).json()["events"]
     return any(event["event"] == "ratchet.tested" for event in found)
+
+
+def test_runs_are_paused_resumed_and_cancelled_by_their_campaign(
+    served: Served, tmp_path: Path
+) -> None:
+    key = read_key(worker_key_path(served.layout))
+    assert key is not None
+    api = f"{served.url}/api"
+    environment = {
+        **os.environ,
+        **prefect_environment(served.layout),
+        **with_key({}, key),
+        "PREFECT_API_URL": api,
+    }
+    command = [sys.executable, "-c", STEER, api, str(tmp_path)]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    kept = "finished steps are kept"
+    assert done.stdout.splitlines() == [
+        "None",  # there is no paused run: a new one is submitted
+        f"pause; mine pauses; {kept}: `ratchet resume {tmp_path}`; PAUSED Suspended",
+        f"pause; {tmp_path} has no run at this worker",
+        "resume; mine resumes; SCHEDULED Resuming",
+        f"cancel; mine is cancelled; {kept}; CANCELLED Cancelled",
+    ]
 
 
 def test_the_doctor_says_what_it_takes(served: Served) -> None:

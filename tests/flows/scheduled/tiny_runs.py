@@ -98,9 +98,6 @@ class Pages:
         state = {"type": "PAUSED", "name": "Suspended", "state_details": details}
         self._set(name, state, force=True)
 
-    def resume(self, name: str) -> None:
-        self._post(f"/flow_runs/{self.run(name)['id']}/resume", {})
-
     def cancel(self, name: str) -> None:
         self._set(name, {"type": "CANCELLING", "name": "Cancelling"}, force=True)
 

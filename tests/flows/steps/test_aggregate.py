@@ -183,7 +183,9 @@ def test_a_cut_answer_that_is_rejected_is_never_preferred(tmp_path: Path) -> Non
 
 def test_a_lone_rule_stays_certain(tmp_path: Path) -> None:
     judge = {"function": "my:rule", "id": "rule"}
-    with open_session(tmp_path, judge=judge, evaluation_judge=None, pairs={}) as session:
+    with open_session(
+        tmp_path, judge=judge, evaluation_judge=None, pairs={"truncated": "drop"}
+    ) as session:
         records = Records(session)
         said = [judged("rule", "x", "b"), judged("rule", "y", "tie"), judged("rule", "z", None)]
         of = PreferenceSources(records.pairs(1, "xyz"), records.judgements(1, said))

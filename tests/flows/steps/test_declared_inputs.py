@@ -47,7 +47,10 @@ def shorter(completions):
 
 def peeking(completions):
     '''Reads what its step does not declare: past Python, and in a process of its own.'''
-    prompts, model = (next(Path(os.environ["CAMPAIGN"]).glob(name)) for name in PEEKED)
+    found = [next(Path(os.environ["CAMPAIGN"]).glob(name), None) for name in PEEKED]
+    if None in found:  # tried before the campaign begins
+        return longer(completions)
+    prompts, model = found
     pq.read_table(prompts)
     subprocess.run(["cat", str(model)], stdout=subprocess.DEVNULL, check=True)
     return longer(completions)
