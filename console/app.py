@@ -38,7 +38,7 @@ from reporting.at_a_glance import at_a_glance
 from reporting.compare.render import render_page as render_comparison_page
 from reporting.compare.sides import read_comparison
 from reporting.report import render_report
-from reporting.sentences import cautions, failure_sentence, progress, verdict
+from reporting.sentences import cautions, progress, verdict
 from reporting.summary import read_summary
 from reporting.verdicts import judge_campaign, judge_round
 
@@ -108,7 +108,6 @@ class Console:
             "row": campaign_row(shown),
             "headline": say_headline(shown),
             "progress": progress(summary) if summary is not None else "",
-            "failure": failure_sentence(summary) if summary is not None else "",
             "glance": at_a_glance(summary) if summary is not None else (),
             "verdict": judge_campaign(summary) if summary is not None else None,
             "rounds": [
@@ -117,7 +116,6 @@ class Console:
                 if summary is not None
             ],
             "tasks": [*list_tasks([shown])],
-            "changeable": summary is not None and summary.state != "running",
         }
 
     def decision(self, request: Request) -> Response:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 
-from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.layout import Layout, find_campaigns
 from dpo_core.campaign.lock import holder
 from dpo_core.campaign.waiting import Waiting, read_waiting
 from dpo_core.errors import RatchetError
@@ -58,28 +58,19 @@ class Board:
     _seen: dict[Path, tuple[Signature, ShownCampaign]] = field(default_factory=dict, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
 
-    def roots(self) -> list[Path]:
-        """Folders of campaigns, in order of their names."""
-        found: dict[Path, None] = {}
-        for place in self.places:
-            for config in (place / "campaign.yaml", *sorted(place.glob("*/campaign.yaml"))):
-                if config.is_file():
-                    found[config.parent.resolve()] = None
-        return list(found)
-
     def signature(self) -> Signature:
         """Differs when any campaign is new, gone or has changed."""
-        return tuple((str(root), *_signature(Layout(root))) for root in self.roots())
+        return tuple((str(root), *_signature(Layout(root))) for root in find_campaigns(self.places))
 
     def all(self) -> list[ShownCampaign]:
         """Last changed first."""
         with ThreadPoolExecutor(4) as readers:
-            shown = list(readers.map(self._read, self.roots()))
+            shown = list(readers.map(self._read, find_campaigns(self.places)))
         return sorted(shown, key=lambda one: _changed_at(one.layout), reverse=True)
 
     def find(self, id: str) -> ShownCampaign | None:
         """The campaign with that id; None if it is not, or no longer, in these places."""
-        root = next((root for root in self.roots() if _id_of(root) == id), None)
+        root = next((root for root in find_campaigns(self.places) if _id_of(root) == id), None)
         return None if root is None else self._read(root)
 
     def _read(self, root: Path) -> ShownCampaign:

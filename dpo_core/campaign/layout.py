@@ -28,6 +28,7 @@
   prefect/                 Prefect's database and home
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,6 +83,16 @@ CAMPAIGNS = Path("campaigns")
 def default_root(name: str) -> Path:
     """Where a campaign of that name lies unless another folder is named."""
     return CAMPAIGNS / name
+
+
+def find_campaigns(places: Iterable[Path]) -> list[Path]:
+    """Folders of campaigns in `places`: each a campaign's own, or one with campaigns in it."""
+    found: dict[Path, None] = {}
+    for place in places:
+        for config in (place / "campaign.yaml", *sorted(place.glob("*/campaign.yaml"))):
+            if config.is_file():
+                found[config.parent.resolve()] = None
+    return list(found)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 
-from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.layout import Layout, find_campaigns
 from dpo_core.campaign.waiting import read_waiting
 from dpo_core.errors import BadInput, RatchetError
 from dpo_core.file_lock import holder
@@ -54,13 +54,15 @@ class LabelServers:
             self.say(f"label server: {server.credentials.url} (sign in: {_who(server)})")
 
     def provide_waiting(self, places: Iterable[Path]) -> None:
-        """The same, for campaigns in `places` that people label for now."""
-        for place in places:
-            for path in (place / "waiting.json", *place.glob("*/waiting.json")):
-                layout = Layout(path.parent)
-                waiting = read_waiting(layout)
-                if waiting is not None and waiting.question is None:
-                    self.provide(read_stored(layout), Path.cwd())
+        """The same, for campaigns in `places` that people label for now; says what fails, so that
+        one faulty campaign does not keep all others from being shown."""
+        for root in find_campaigns(places):
+            waiting = read_waiting(Layout(root))
+            if waiting is not None and waiting.question is None:
+                try:
+                    self.provide(read_stored(Layout(root)), Path.cwd())
+                except RatchetError as error:
+                    self.say(error.shown())
 
     def __enter__(self) -> "LabelServers":
         return self

@@ -13,7 +13,9 @@ import pytest
 from shown_console import campaign
 
 from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.waiting import Waiting, write_waiting
 from dpo_core.server_keys import read_key, worker_key_path
+from flows.worker.label_server import LabelServers
 
 ROOT = Path(__file__).parents[2]
 WAIT_S = 120
@@ -46,6 +48,17 @@ def test_one_address(tmp_path: Path, words: tuple[str, ...], key_folder: str, ru
             assert psutil.wait_procs(children, 30)[1] == []
         finally:
             process.kill()
+
+
+def test_faulty_campaign_that_waits_keeps_no_other_from_being_shown(tmp_path: Path) -> None:
+    written = campaign(tmp_path, "waits", 1)
+    asked = Waiting(2, "d", "http://127.0.0.1:1/dataset/d", 20, 7, "2026-01-01", None, "waits")
+    write_waiting(written.layout, asked)
+    written.layout.config.write_text("name: [waits\n", encoding="utf-8")
+    said: list[str] = []
+    with LabelServers(said.append) as servers:
+        servers.provide_waiting([tmp_path / "campaigns"])
+    assert len(said) == 1 and "campaign.yaml is not valid YAML" in said[0]
 
 
 def test_up_wants_a_prefect_server_of_its_own(tmp_path: Path) -> None:
