@@ -72,6 +72,21 @@ def test_no_key_is_lost_after_the_guidelines(
         assert visited in page.url  # and not opened again
 
 
+def test_guidelines_that_open_leave_a_search_its_keys(
+    browser: "Browser", argilla: SharedArgilla, tmp_path: Path
+) -> None:
+    with opened(browser, argilla, tmp_path, "searched") as page:
+        until(lambda: guidelines_open(page), page.content)
+        page.click(".search-area__icon >> nth=0")
+        page.evaluate("localStorage.removeItem('ratchet-guidelines-read')")
+        page.keyboard.type("brief")
+        page.evaluate("document.body.append(document.createElement('i'))")  # the page changed
+        page.evaluate("new Promise((resolve) => setTimeout(resolve, 500))")  # time to take focus
+        assert page.evaluate("localStorage['ratchet-guidelines-read']") in page.url
+        page.keyboard.type("ly")
+        assert page.input_value(".search-area__input") == "briefly"
+
+
 def test_answers_stand_side_by_side_and_long_ones_scroll(
     browser: "Browser", argilla: SharedArgilla, tmp_path: Path
 ) -> None:

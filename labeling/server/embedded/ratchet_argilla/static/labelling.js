@@ -11,13 +11,13 @@
     [...document.querySelectorAll("button.panel__header")].find(
       (button) => button.offsetParent !== null && /guidelines/i.test(button.textContent));
   const isOpen = (button) => !button.closest(".panel").classList.contains("--collapsed");
-  const focusQuestion = () => {
-    const question = document.querySelector(".questions-form input");
-    if (question) question.focus({ preventScroll: true });
-  };
   const isTyping = () => {
     const active = document.activeElement;
     return active.isContentEditable || active.matches("textarea, input:not([type=radio]):not([type=checkbox])");
+  };
+  const focusQuestion = () => {
+    const question = document.querySelector(".questions-form input");
+    if (question && !isTyping()) question.focus({ preventScroll: true });
   };
 
   // A button that keeps the focus would take Enter, and keys of answers with it.
