@@ -7,6 +7,7 @@ nothing; the next run resumes at the same point.
 import secrets
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,13 @@ from dpo_core.hashing import content_id
 from dpo_core.records import LabelRow
 from dpo_core.schemas import ASKED, LABELS
 from dpo_core.tables import read_rows, write_rows
-from flows.people import describe_waiting, is_past_deadline, server_access
+from flows.people import (
+    close_queue,
+    describe_waiting,
+    find_queue,
+    is_past_deadline,
+    server_access,
+)
 from flows.read_records import read_candidates, read_judgements, read_pairs, read_reliability
 from flows.round_state import parquet_inputs
 from flows.session import Session
@@ -30,10 +37,12 @@ from labeling.pairs.for_people import LabelPlan, choose_for_people, split_budget
 from labeling.people.answers import AnswerCounts, asked_rows, label_rows, latest_answers
 from labeling.people.config import PeopleConfig
 from labeling.people.gold import read_gold
+from labeling.people.label_queue import CampaignQueue
 from labeling.people.log import LabelLog, RoundLog
 from labeling.people.task import (
     Item,
     ItemBuilder,
+    are_continuations,
     joint_opinion,
     pick_gold,
     plan_items,
@@ -120,6 +129,7 @@ class _LabelRound:
         ended_by = self._ended_by(tally, log)
         if ended_by is None:
             raise self._waiting(tally, log, url)
+        close_queue(self.people, log)
         asked = [log.asked[item.record_id] for item in items]
         rows = list(label_rows(asked, latest_answers(log.answers.values())))
         write_rows(folder / "labels.parquet", rows, LABELS)
@@ -164,17 +174,27 @@ class _LabelRound:
         from labeling.people.argilla_parts import Questions
         from labeling.people.asking import Task
 
-        people = self.people
+        people, campaign = self.people, self.session.config.name
         questions = Questions(people.min_submitted, people.strength, people.comment)
         identity = content_id(questions.min_submitted, questions.strength, questions.comment)
         log = self.log.read()
         if log.dataset is None or log.questions != identity:
             # Random, because two campaigns may share a name, and folders move.
-            name = f"{self.session.config.name}-{secrets.token_hex(3)}-round-{self.number:02d}"
-            self.log.log_opened(name, identity)
+            name = f"{campaign}, round {self.number} ({secrets.token_hex(3)})"
+            queue = find_queue(self.session.layout, campaign)
+            continuation = are_continuations(items)
+            self.log.log_opened(name, identity, queue, continuation=continuation)
             log = self.log.read()
-        assert log.dataset is not None, "just opened"
-        return Task(log.dataset, questions, self.guidelines, items, people.quorum, self.plan)
+        assert log.dataset is not None and log.queue is not None, "just opened"
+        return Task(
+            log.dataset,
+            replace(questions, continuation=log.continuation),
+            self.guidelines,
+            items,
+            people.quorum,
+            self.plan,
+            CampaignQueue(log.queue, campaign, self.number, self.session.config.rounds),
+        )
 
     def _ask(self, task: "Task") -> str:
         """Push pairs and collect answers; returns the URL to label at."""

@@ -24,7 +24,7 @@ from dpo_core.schemas import COMPLETIONS, JUDGEMENTS, PAIRS, PROMPTS
 from dpo_core.tables import read_rows, write_rows
 from flows.cli import app
 from flows.config import CampaignConfig, dump_config, validate
-from flows.people import can_resume, needs_reading
+from flows.people import can_resume, needs_reading, server_access
 from flows.session import Session
 from flows.steps.labels import ask_people, find_left_out
 from labeling.people import argilla_queue
@@ -36,7 +36,7 @@ from labeling.people.task import CHOICES
 from reporting.progress import CampaignProgress
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "labeling" / "people"))
-from annotators import Annotator, pairs
+from annotators import Annotator, dataset_named, pairs
 
 from tests.shared_argilla import SharedArgilla
 
@@ -137,7 +137,7 @@ class Round:
     def dataset(self) -> Dataset:
         waiting = read_waiting(self.layout)
         assert waiting is not None
-        return Dataset(waiting.url.split("/")[-2], waiting.dataset, waiting.url)
+        return dataset_named(server_access(self.config.people_config), waiting.dataset)
 
     def pull(self, *arguments: str) -> str:
         done = CliRunner().invoke(app, ["labels", "pull", str(self.layout.root), *arguments])
