@@ -4,6 +4,7 @@ Nothing runs meanwhile: the state is in `waiting.json` and on the label server.
 """
 
 import secrets
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +17,7 @@ from flows.config import CampaignConfig
 from labeling.judges.config import asks_people
 from labeling.people.answers import AnswerCounts, count_answers, latest_answers
 from labeling.people.config import PeopleConfig
-from labeling.people.label_queue import QueueCounts
+from labeling.people.label_queue import QueueCounts, SharedAgreement
 from labeling.people.log import LabelLog, RoundLog
 from labeling.server import DEFAULT_FOLDER, Access, find_access
 
@@ -100,8 +101,15 @@ def find_queue(layout: Layout, campaign: str) -> str:
     return f"{campaign}-{secrets.token_hex(3)}"
 
 
-def close_queue(people: PeopleConfig, log: RoundLog, *, campaign: bool = False) -> None:
-    """Tell people that a round needs no more answers; campaign: and that no round follows.
+def close_queue(
+    people: PeopleConfig,
+    log: RoundLog,
+    agreement: Mapping[str, SharedAgreement] | None = None,
+    *,
+    campaign: bool = False,
+) -> None:
+    """Tell people that a round needs no more answers; campaign: and that no round follows;
+    agreement: and each of these names how they did.
 
     A label server that does not answer keeps nobody from going on.
     """
@@ -117,6 +125,8 @@ def close_queue(people: PeopleConfig, log: RoundLog, *, campaign: bool = False) 
         dataset = queue.find(log.dataset)
         if dataset is not None:
             queue.close(dataset, campaign=campaign)
+            if agreement is not None:
+                queue.show_agreement(dataset, agreement)
 
 
 def close_last_queue(layout: Layout, config: CampaignConfig) -> None:

@@ -31,13 +31,14 @@ from flows.people import (
 from flows.read_records import read_candidates, read_judgements, read_pairs, read_reliability
 from flows.round_state import parquet_inputs
 from flows.session import Session
+from labeling.aggregation.annotators import measure_annotators
 from labeling.aggregation.calibration import unreliable_pairs
 from labeling.judges.config import asks_people
 from labeling.pairs.for_people import LabelPlan, choose_for_people, split_budget
 from labeling.people.answers import AnswerCounts, asked_rows, label_rows, latest_answers
 from labeling.people.config import PeopleConfig
 from labeling.people.gold import read_gold
-from labeling.people.label_queue import CampaignQueue
+from labeling.people.label_queue import CampaignQueue, SharedAgreement
 from labeling.people.log import LabelLog, RoundLog
 from labeling.people.task import (
     Item,
@@ -52,7 +53,15 @@ from labeling.people.task import (
 if TYPE_CHECKING:
     from labeling.people.asking import Task
 
-_WAITING_ONLY = {"quorum", "deadline_hours", "at_deadline", "poll_s", "server_dir", "workspace"}
+_WAITING_ONLY = {
+    "show_agreement",
+    "quorum",
+    "deadline_hours",
+    "at_deadline",
+    "poll_s",
+    "server_dir",
+    "workspace",
+}
 
 
 def ask_people(
@@ -129,10 +138,10 @@ class _LabelRound:
         ended_by = self._ended_by(tally, log)
         if ended_by is None:
             raise self._waiting(tally, log, url)
-        close_queue(self.people, log)
         asked = [log.asked[item.record_id] for item in items]
         rows = list(label_rows(asked, latest_answers(log.answers.values())))
         write_rows(folder / "labels.parquet", rows, LABELS)
+        close_queue(self.people, log, _agreement(rows) if self.people.show_agreement else None)
         left_out = ended_by == "deadline, use"
         write_rows(folder / "asked.parquet", asked_rows(asked, rows, left_out=left_out), ASKED)
         ids = [record.pair_id for record in asked if record.kind == "pair"]
@@ -266,6 +275,13 @@ def _missing(asked: Sequence[str], rows: Sequence[LabelRow]) -> dict[str, int]:
         "unanswered": sum(pair not in answered for pair in asked),
     }
     return {reason: count for reason, count in reasons.items() if count}
+
+
+def _agreement(rows: Sequence[LabelRow]) -> dict[str, SharedAgreement]:
+    return {
+        name: SharedAgreement(each.gold.hits, each.gold.n, each.repeats.hits, each.repeats.n)
+        for name, each in measure_annotators(rows).items()
+    }
 
 
 def _facts(rows: Sequence[LabelRow], items: Sequence[Item]) -> LabelsFacts:

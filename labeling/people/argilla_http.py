@@ -81,6 +81,10 @@ class ArgillaHttp:
             time.sleep(wait)
         raise AssertionError("the last wait is None")
 
+    def put_on_server(self, path: str, content: object) -> None:
+        """PUT to an address of the server that is not of Argilla's API."""
+        self.call("PUT", f"{self._root}{path}", json=content)
+
     def has_script(self, path: str) -> bool:
         """Whether the server has that script, of those that an embedded one adds to Argilla."""
         try:

@@ -12,7 +12,14 @@ from typing import TypedDict
 from dpo_core.tables import batched
 from labeling.people.argilla_http import PATIENT, ArgillaHttp, Patience, RequestRefused
 from labeling.people.argilla_parts import Questions, batches, dataset_parts, make_record
-from labeling.people.label_queue import CampaignQueue, Dataset, Progress, QueueCounts, QueueRecord
+from labeling.people.label_queue import (
+    CampaignQueue,
+    Dataset,
+    Progress,
+    QueueCounts,
+    QueueRecord,
+    SharedAgreement,
+)
 from labeling.people.task import Item
 from labeling.server import Access
 
@@ -98,6 +105,12 @@ class ArgillaQueue:
                     break
             if len(seen) >= total:
                 return
+
+    def show_agreement(self, dataset: Dataset, agreement: Mapping[str, SharedAgreement]) -> None:
+        """Tell each annotator how they did, where the server has pages for it."""
+        if self._http.has_script(_QUEUE_SCRIPT):
+            said = {name: asdict(each) for name, each in agreement.items()}
+            self._http.put_on_server(f"/ratchet/agreement/{dataset.id}", said)
 
     def push(self, dataset: Dataset, items: Sequence[Item], progress: Progress) -> None:
         """Send items in batches, skipping those already on the server."""

@@ -8,7 +8,7 @@ from dpo_core.config import Count, Positive, Section, Share
 
 
 class PeopleConfig(Section):
-    """People label pairs in Argilla, one dataset per round.
+    """People label pairs in Argilla, one dataset per round, at one address per campaign.
 
     The server comes from the environment (ARGILLA_API_URL, ARGILLA_API_KEY), or is the one of
     `ratchet label serve` in `server_dir`.
@@ -35,6 +35,11 @@ class PeopleConfig(Section):
     )
     calibration_share: Share = Field(
         0.2, description="share of the labelled pairs picked at random for calibration"
+    )
+    show_agreement: bool = Field(
+        False,
+        description="tell annotators, once a round has its labels, how often they were right on "
+        "gold pairs and answered repeated pairs alike",
     )
     quorum: Share = Field(1.0, description="share of the pairs that must be answered")
     deadline_hours: Positive | None = Field(

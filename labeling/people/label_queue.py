@@ -37,6 +37,17 @@ class QueueRecord(TypedDict):
 
 
 @dataclass(frozen=True)
+class SharedAgreement:
+    """What an annotator is told of a round: right answers to gold pairs, and repeated pairs that
+    they answered alike, each with the number of such answers."""
+
+    gold_right: int
+    gold: int
+    repeats_alike: int
+    repeats: int
+
+
+@dataclass(frozen=True)
 class QueueCounts:
     """Records, those completed, and answers by all users."""
 
@@ -83,6 +94,9 @@ class LabelQueue(Protocol):
     def close(self, dataset: Dataset, *, campaign: bool = False) -> None:
         """Tell people that the dataset has the answers it needs; campaign: and that no round
         follows."""
+
+    def show_agreement(self, dataset: Dataset, agreement: Mapping[str, SharedAgreement]) -> None:
+        """Tell each annotator how they did; agreement: by name."""
 
     def push(self, dataset: Dataset, items: Sequence[Item], progress: Progress) -> None:
         """Send items, skipping those that are there."""

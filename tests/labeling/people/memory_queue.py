@@ -10,6 +10,7 @@ from labeling.people.label_queue import (
     QueueCounts,
     QueueRecord,
     QueueResponse,
+    SharedAgreement,
 )
 from labeling.people.task import Item
 
@@ -33,6 +34,9 @@ class MemoryQueue:
         return Dataset(name, name, f"memory://{name}") if name in self.pages else None
 
     def close(self, dataset: Dataset, *, campaign: bool = False) -> None:
+        pass
+
+    def show_agreement(self, dataset: Dataset, agreement: Mapping[str, SharedAgreement]) -> None:
         pass
 
     def push(self, dataset: Dataset, items: Sequence[Item], progress: Progress) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -16,7 +17,7 @@ from annotators import Annotator, items_of, new_log, new_task, pairs, silent
 
 from labeling.people.argilla_queue import ArgillaQueue
 from labeling.people.asking import ask
-from labeling.people.label_queue import CampaignQueue, Dataset
+from labeling.people.label_queue import CampaignQueue, Dataset, SharedAgreement
 from labeling.server import WORKSPACE, add_user
 from tests.shared_argilla import SharedArgilla
 from tests.until import until
@@ -42,6 +43,12 @@ def ask_round(
 def close(argilla: SharedArgilla, dataset: Dataset, *, campaign: bool = False) -> None:
     with ArgillaQueue(argilla.access, WORKSPACE) as server:
         server.close(dataset, campaign=campaign)
+
+
+def show_agreement(argilla: SharedArgilla, dataset: Dataset, name: str) -> None:
+    told = {name: SharedAgreement(4, 5, 2, 3), "somebody else": SharedAgreement(0, 5, 0, 3)}
+    with ArgillaQueue(argilla.access, WORKSPACE) as server:
+        server.show_agreement(dataset, told)
 
 
 @contextmanager
@@ -88,6 +95,8 @@ def test_one_address_from_the_first_round_to_the_last(
         says(page, "reviews, round 1 of 2", "Thank you!", "2\n")
         says(page, "Round 2 of 2 will ask at this same address")
         close(argilla, dataset)
+        show_agreement(argilla, dataset, name)
+        says(page, "4 of 5\nright, where the answer is known", "2 of 3")
 
         second = ask_round(argilla, tmp_path, replace(first, round=2))
         assert second.url == dataset.url and second.id != dataset.id
@@ -132,8 +141,30 @@ def test_what_the_page_says_is_nothing_but_numbers_of_ones_own(
     someone = Annotator.new(argilla.access, name)
     dataset = ask_round(argilla, tmp_path, CampaignQueue(name, "reviews", 1, 2))
     close(argilla, dataset)
-    found = call(argilla.access, someone.key, "GET", f"datasets/{dataset.id}")["metadata"][
-        "ratchet"
-    ]
+    found = someone.call("GET", f"datasets/{dataset.id}")["metadata"]["ratchet"]
     assert found.pop("closed").startswith("20")
     assert found == {"id": name, "campaign": "reviews", "round": 1, "rounds": 2, "over": False}
+
+
+def test_how_somebody_did_is_for_their_own_eyes(argilla: SharedArgilla, tmp_path: Path) -> None:
+    names = [f"told-{token_hex(3)}", f"curious-{token_hex(3)}"]
+    passwords = [add_user(argilla.access, name) for name in names]
+    dataset = ask_round(argilla, tmp_path, CampaignQueue(names[0], "reviews", 1, 2))
+    address = f"{argilla.access.url}/ratchet/agreement/{dataset.id}"
+
+    def told(name: str, password: str) -> object:
+        form = {"username": name, "password": password}
+        token = httpx.post(f"{argilla.access.url}/api/v1/token", data=form, timeout=60).json()
+        headers = {"Authorization": f"Bearer {token['access_token']}"}
+        return httpx.get(address, headers=headers, timeout=60).json()
+
+    assert told(names[0], passwords[0]) is None
+    show_agreement(argilla, dataset, names[0])
+    mine = {"gold_right": 4, "gold": 5, "repeats_alike": 2, "repeats": 3}
+    assert [told(*each) for each in zip(names, passwords, strict=True)] == [mine, None]
+    for headers in ({}, {"Authorization": "Bearer made-up"}):
+        assert httpx.get(address, headers=headers, timeout=60).status_code == 401
+    wrong = {"X-Argilla-Api-Key": "another"}
+    assert httpx.put(address, json={}, headers=wrong, timeout=60).status_code == 403
+    key = {"X-Argilla-Api-Key": argilla.access.api_key}
+    assert httpx.put(address, json=[], headers=key, timeout=60).status_code == 422

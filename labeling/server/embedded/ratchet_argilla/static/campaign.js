@@ -61,6 +61,19 @@
     return `${others}Round ${round + 1} of ${rounds} will ask at this same address, once a new model has learnt from the answers.${between(datasets)} This page looks by itself: leave it open, or come back.`;
   };
 
+  // What the owner shows of how I did, over all rounds.
+  const agreementOf = async (datasets) => {
+    const each = await Promise.all(datasets.map(async (one) => {
+      const response = await fetch(`/ratchet/agreement/${one.id}`, { headers: { Authorization: token() } });
+      return response.ok ? response.json() : null;
+    }));
+    const sum = (name) => each.reduce((all, one) => all + (one?.[name] ?? 0), 0);
+    const rows = [];
+    if (sum("gold")) rows.push(["right, where the answer is known", `${sum("gold_right")} of ${sum("gold")}`]);
+    if (sum("repeats")) rows.push(["answered alike, where you were asked twice", `${sum("repeats_alike")} of ${sum("repeats")}`]);
+    return rows;
+  };
+
   const numbersOf = async (datasets) => {
     const each = await Promise.all(datasets.map((one) => call(`me/datasets/${one.id}/metrics`)));
     const given = each.map(({ responses }) => responses.submitted + responses.discarded);
@@ -68,6 +81,7 @@
     const rows = [["answers of yours in this round", given.at(-1).toLocaleString("en")]];
     if (datasets.length > 1) rows.push(["in this campaign", given.reduce((a, b) => a + b, 0).toLocaleString("en")]);
     if (last.discarded) rows.push(["of this round's discarded", last.discarded.toLocaleString("en")]);
+    rows.push(...(await agreementOf(datasets)));
     return { rows, last };
   };
 
