@@ -73,7 +73,7 @@ class Console:
     token: str = field(default_factory=partial(secrets.token_urlsafe, 24), repr=False)
 
     def __post_init__(self) -> None:
-        self.board = Board(self.places)
+        self.board = Board(self.places, self.command.worker)
         self.label_names = LabelNames(self.command.folder)
         Thread(target=self.board.all, daemon=True).start()  # the first page need not wait for it
 

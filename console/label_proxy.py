@@ -67,7 +67,8 @@ class LabelProxy:
     names: LabelNames
 
     def __post_init__(self) -> None:
-        self._client = httpx.AsyncClient(timeout=_TIMEOUT_S, trust_env=False)
+        none_idle = httpx.Limits(max_keepalive_connections=0)  # a new one costs nothing on loopback
+        self._client = httpx.AsyncClient(timeout=_TIMEOUT_S, trust_env=False, limits=none_idle)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         name = Request(scope).url.hostname or "" if scope["type"] == "http" else ""
