@@ -96,7 +96,7 @@ def test_one_address_from_the_first_round_to_the_last(
         says(page, "Round 2 of 2 will ask at this same address")
         close(argilla, dataset)
         show_agreement(argilla, dataset, name)
-        says(page, "4 of 5\nright, where the answer is known", "2 of 3")
+        says(page, "right, where the answer is known", "4 of 5", "2 of 3")
 
         second = ask_round(argilla, tmp_path, replace(first, round=2))
         assert second.url == dataset.url and second.id != dataset.id
