@@ -184,7 +184,8 @@ class ArgillaQueue:
 
     def _describe(self, entry: DatasetEntry, about: Mapping[str, object]) -> None:
         """Say in the dataset's metadata which queue leads to it, for the page of the queue."""
-        before, now = entry.get("metadata"), {_OURS: dict(about)}
+        before = entry.get("metadata")
+        now = {**(before or {}), _OURS: dict(about)}
         if before == now:
             return
         path = f"datasets/{entry['id']}"

@@ -28,12 +28,16 @@ FIELDS = ".record__content .fields > div"
 
 
 @contextmanager
-def opened(browser: "Browser", argilla: SharedArgilla, folder: Path, text: str) -> Iterator["Page"]:
+def opened(
+    browser: "Browser", argilla: SharedArgilla, folder: Path, text: str, locale: str = "en-GB"
+) -> Iterator["Page"]:
     """The questions about pairs of that text, as somebody sees them the first time."""
     task = new_task(items_of(pairs(3 * EACH, text)))
     with ArgillaQueue(argilla.access, WORKSPACE) as queue:
         dataset = ask(queue, new_log(folder), task, silent)
-        page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
+        page = browser.new_context(
+            viewport={"width": 1280, "height": 800}, locale=locale
+        ).new_page()
         page.set_default_timeout(WAIT_MS)
         path = f"/dataset/{dataset.id}/annotation-mode"
         page.goto(sign_in_link(argilla.credentials, path))
@@ -78,7 +82,7 @@ def test_no_key_is_lost_after_the_guidelines(
 def test_guidelines_that_open_leave_a_search_its_keys(
     browser: "Browser", argilla: SharedArgilla, tmp_path: Path
 ) -> None:
-    with opened(browser, argilla, tmp_path, "searched") as page:
+    with opened(browser, argilla, tmp_path, "searched", "de-DE") as page:
         until(lambda: guidelines_open(page), page.content)
         page.click(".search-area__icon >> nth=0")
         page.evaluate("localStorage.removeItem('ratchet-guidelines-read')")

@@ -10,6 +10,7 @@
 
   const token = () => localStorage.getItem("auth._token.local") ?? "";
   const signIn = () => {
+    localStorage.removeItem("auth._token.local"); // or Argilla's page takes an old one for a session
     const known = JSON.parse(localStorage.getItem("argilla") ?? "{}");
     localStorage.setItem("argilla", JSON.stringify({ ...known, redirectTo: location.pathname }));
     location.assign("/sign-in");
@@ -115,7 +116,7 @@
     if (!token().startsWith("Bearer ")) return signIn();
     const [datasets, me] = await Promise.all([datasetsOf(), call("me")]);
     const other = link("Sign in as somebody else", "/sign-in");
-    other.addEventListener("click", (event) => { event.preventDefault(); localStorage.removeItem("auth._token.local"); signIn(); });
+    other.addEventListener("click", (event) => { event.preventDefault(); signIn(); });
     const who = [`Signed in as ${me.username}. `, other];
     if (datasets.length === 0) {
       show({

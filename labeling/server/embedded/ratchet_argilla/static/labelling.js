@@ -8,6 +8,8 @@
   const PACE = 20; // submissions that the estimate looks back on
   const SETTLED_MS = 600; // that a page without questions lasts before it counts as such
   const CLOSED_LOOK_MS = 30000;
+  const LOOK_AGAIN_MS = 15000;
+  const FOLDED = matchMedia("(pointer: coarse)").matches ? "goes on below" : "goes on below: Page Down";
   const times = [];
 
   const dataset = () => location.pathname.match(/^\/dataset\/([^/]+)\/annotation-mode/)?.[1];
@@ -106,7 +108,7 @@
     const below = area.scrollHeight - area.clientHeight - area.scrollTop > 1;
     area.classList.toggle("ratchet-folded", below);
     const title = area.parentElement.querySelector(".text_field_component__title-content");
-    if (title) say(title, "ratchet-folded-note", below ? "goes on below: Page Down" : "", true);
+    if (title) say(title, "ratchet-folded-note", below ? FOLDED : "", true);
   };
   const watchAnswers = () => {
     for (const area of areas()) {
@@ -147,7 +149,10 @@
   const lookForTheEnd = () => {
     if (settling !== null || !asksForPending() || document.querySelector(".record__content")) return;
     settling = setTimeout(() => {
-      leaveWhenDone().catch(() => {}).finally(() => { settling = null; });
+      leaveWhenDone().catch(() => {}).finally(() => {
+        settling = null;
+        setTimeout(lookForTheEnd, LOOK_AGAIN_MS);
+      });
     }, SETTLED_MS);
   };
   const lookWhetherClosed = async () => {
