@@ -116,6 +116,8 @@ class _LabelRound:
         self.people: PeopleConfig = session.config.people_config
         self.seed = session.seed("labels", number)
         self.log = LabelLog(session.layout.labels(number))
+        # Where people are asked is no input of what they are asked.
+        self.queue = find_queue(session.layout, session.config.name)
         self.guidelines = read_guidelines(self.people.guidelines)
         recipe = {
             **self.people.model_dump(mode="json", exclude={*_WAITING_ONLY, "gold"}),
@@ -190,9 +192,8 @@ class _LabelRound:
         if log.dataset is None or log.questions != identity:
             # Random, because two campaigns may share a name, and folders move.
             name = f"{campaign}, round {self.number} ({secrets.token_hex(3)})"
-            queue = find_queue(self.session.layout, campaign)
             continuation = are_continuations(items)
-            self.log.log_opened(name, identity, queue, continuation=continuation)
+            self.log.log_opened(name, identity, self.queue, continuation=continuation)
             log = self.log.read()
         assert log.dataset is not None and log.queue is not None, "just opened"
         return Task(

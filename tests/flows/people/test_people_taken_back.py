@@ -148,6 +148,8 @@ def answer(campaign: Campaign, number: int, people: Sequence[Annotator]) -> None
     """Both answer all that the round asks; see the module."""
     waiting = read_waiting(campaign.layout)
     assert waiting is not None and (waiting.round, waiting.missing) == (number, 2 * ASKED)
+    queue = LabelLog(campaign.layout.labels(1)).read().queue
+    assert waiting.url == f"{people[0].access.url}/campaign/{queue}", "one address for all rounds"
     dataset = dataset_named(people[0].access, waiting.dataset)
     asked = LabelLog(campaign.layout.labels(number)).read().asked
     says = {row["pair_id"]: row["verdict"] for row in rows(campaign, number, "judgements")}
