@@ -133,6 +133,8 @@ def label_all(page: "Page", picture: Path) -> Iterator[Click]:
         else:
             page.click(f"[role=button][aria-label='{done}']")
             if number == 3:
+                press(page, "g")  # closes the guidelines
+                page.wait_for_selector(".wrapper__left .panel.--collapsed")
                 page.screenshot(path=picture)
             page.click("button.button--submit")
         yield replace(click, done=done)
