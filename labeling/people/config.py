@@ -15,7 +15,11 @@ class PeopleConfig(Section):
     """
 
     server_dir: str | None = Field(None, description="folder of `ratchet label serve`")
-    workspace: str = Field("ratchet", pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    workspace: str = Field(
+        "ratchet",
+        pattern=r"^[a-z0-9][a-z0-9_-]*$",
+        description="Argilla workspace of the campaign's datasets",
+    )
     guidelines: str | None = Field(None, description="text or file that annotators see")
     mode: Literal["blind", "review"] = Field(
         "blind", description="review: show the judge's verdict as a suggestion"
