@@ -133,7 +133,7 @@ class TrainingOptions(Section):
     )
     beta: Positive = Field(
         0.1,
-        description="pull to the reference: small lets the policy move far; omitted: the loss decides",
+        description="pull to the reference; small: the policy moves far; omitted: the loss decides",
     )
     label_smoothing: float = Field(
         0.0, ge=0, lt=0.5, description="share of preferences that are the wrong way round"
