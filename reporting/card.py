@@ -196,6 +196,7 @@ def _lineage(facts: PolicyFacts) -> list[str]:
     local = "" if policy.model is None or _is_hub_id(policy.model) else _kind(policy.model)
     name = base if not local else base.rstrip("/").rpartition("/")[2]
     versions = {k: v for entry in facts.steps for k, v in entry.versions.items()}
+    versions |= {"ratchet": entry.ratchet for entry in facts.steps if entry.ratchet}
     return [
         "## Lineage",
         f"- weights: {code(str(row.policy))}\n"

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dpo_core.atomic import write_text
+from dpo_core.campaign.identity import VERSION
 from dpo_core.campaign.metric_columns import COLUMNS
 from dpo_core.text import visible
 from reporting import sample_browser
@@ -127,6 +128,7 @@ def render_report(summary: CampaignSummary, *, generated_at: str = "") -> str:
         static=sample_browser.static_prompts(summary),
         flow=_flow(summary),
         lineage=lineage(summary),
+        version=VERSION,
         configs=_configs(summary),
         config=visible(summary.config_yaml),
         css=mark_safe(read_template("report.css")),

@@ -22,7 +22,9 @@ COLOURS = 64  # a page of few colours: a third of the bytes
 def take(folder: Path, out: Path) -> None:
     command = [sys.executable, "-u", "-m", "flows.cli", "ui", "--port", "0"]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, text=True) as served:
+    with subprocess.Popen(
+        command, cwd=folder, env=env, stdout=subprocess.PIPE, text=True
+    ) as served:
         try:
             assert served.stdout is not None
             link = re.search(r"http://\S+", served.stdout.readline())
