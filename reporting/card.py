@@ -196,7 +196,8 @@ def _lineage(facts: PolicyFacts) -> list[str]:
     local = "" if policy.model is None or _is_hub_id(policy.model) else _kind(policy.model)
     name = base if not local else base.rstrip("/").rpartition("/")[2]
     versions = {k: v for entry in facts.steps for k, v in entry.versions.items()}
-    versions |= {"ratchet": entry.ratchet for entry in facts.steps if entry.ratchet}
+    by = [entry.ratchet for entry in facts.steps if entry.ratchet]
+    versions |= {"ratchet": by[-1]} if by else {}
     return [
         "## Lineage",
         f"- weights: {code(str(row.policy))}\n"

@@ -83,7 +83,8 @@ def test_flow_and_lineage_are_the_ledgers(finished: Campaign) -> None:
     for known in (training.inputs["policy"], training.inputs["reference"]):
         assert known[:12] in last.sentence
     assert f"{training.kept} preferences" in last.sentence
-    assert f"torch {training.versions['torch']}, ratchet {VERSION}" in last.sentence
+    assert f"torch {training.versions['torch']}, " in last.sentence
+    assert f"ratchet {VERSION}, on " in last.sentence
     assert all(step.versions.endswith(f"ratchet {VERSION}") for step in last.steps)
     assert [step.step for step in last.steps][:2] == ["prompts", "completions"]
 
