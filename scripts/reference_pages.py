@@ -201,7 +201,7 @@ def _parameters(command: click.Command, context: click.Context) -> str:
         if record and "--help" not in parameter.opts:
             name, text = (" ".join(one.split()).replace("|", "\\|") for one in record)
             rows.append(f"| `{name}` | {html.escape(text)} |")
-    return "\n".join(["| | |", "|---|---|", *rows]) if rows else ""
+    return "\n".join(["| argument or option | meaning |", "|---|---|", *rows]) if rows else ""
 
 
 def api_page() -> str:
