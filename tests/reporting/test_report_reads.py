@@ -9,7 +9,6 @@ from demo_summary import demo, measured
 from small_campaign import Campaign
 
 from dpo_core.campaign.facts import valid_entries
-from dpo_core.campaign.identity import VERSION
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.round_metrics import RoundMetrics
 from dpo_core.tables import read_rows
@@ -84,8 +83,8 @@ def test_flow_and_lineage_are_the_ledgers(finished: Campaign) -> None:
         assert known[:12] in last.sentence
     assert f"{training.kept} preferences" in last.sentence
     assert f"torch {training.versions['torch']}, " in last.sentence
-    assert f"ratchet {VERSION}, on " in last.sentence
-    assert all(step.versions.endswith(f"ratchet {VERSION}") for step in last.steps)
+    assert training.ratchet and f"ratchet {training.ratchet}, on " in last.sentence
+    assert all(step.versions.endswith(f"ratchet {training.ratchet}") for step in last.steps)
     assert [step.step for step in last.steps][:2] == ["prompts", "completions"]
 
 
