@@ -85,6 +85,11 @@ def test_no_file_names_a_machine_or_a_registry() -> None:
     assert {name: hits for name, hits in found.items() if hits} == {}
 
 
+def test_the_changelog_has_the_version() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+    assert re.search(rf"^## \[{re.escape(PROJECT['version'])}\] - \d{{4}}-\d\d-\d\d$", text, re.M)
+
+
 def test_licence_is_apache_2() -> None:
     assert PROJECT["license"] == "Apache-2.0"
     text = (ROOT / "LICENSE").read_text()
