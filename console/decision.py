@@ -8,9 +8,10 @@ from dpo_core.campaign.facts import incumbent_round
 from dpo_core.campaign.round_metrics import RoundMetrics
 from dpo_core.text import visible
 from reporting.at_a_glance import list_concerns
-from reporting.numbers import MISSING
+from reporting.number_formats import MISSING, format_metric, format_number
+from reporting.numbers import base_number
 from reporting.read.samples import held_out_rows
-from reporting.sentences import format_nats, format_win_rate, gate_checks, gate_reasons
+from reporting.sentences import gate_checks, gate_reasons
 from reporting.summary import CampaignSummary
 from reporting.verdicts import TrustVerdict, judge_round
 
@@ -67,29 +68,19 @@ def read_decision(shown: ShownCampaign) -> OpenDecision | None:
 def _numbers(
     summary: CampaignSummary, candidate: RoundMetrics, incumbent: RoundMetrics | None
 ) -> list[tuple[str, str, str]]:
-    def both(what: str, name: str, form: str) -> tuple[str, str, str]:
-        base = summary.base.get(name)
-        old = incumbent.number(name) if incumbent is not None else base
-
-        def shown(value: float | None) -> str:
-            return MISSING if value is None else form.format(value)
-
-        return what, shown(old), shown(candidate.number(name))
-
-    def rate(row: RoundMetrics | None) -> str:
-        return MISSING if row is None else format_win_rate(row, "win_rate_base")
+    def both(what: str, name: str) -> tuple[str, str, str]:
+        old = format_number(name, base_number(summary, name))
+        if incumbent is not None:
+            old = format_metric(incumbent, name)
+        return what, old, format_metric(candidate, name)
 
     rows = [
-        ("Win rate vs. the base", rate(incumbent), rate(candidate)),
-        ("Win rate vs. the incumbent", MISSING, format_win_rate(candidate, "win_rate_gate")),
-        (
-            "KL to the base, nats",
-            "0" if incumbent is None else format_nats(incumbent.kl_base_nats),
-            format_nats(candidate.kl_base_nats),
-        ),
-        both("Mean length, tokens", "length_mean", "{:.0f}"),
-        both("Truncated answers", "truncated_share", "{:.0%}"),
-        both("Answers that match their prompt", "relevance", "{:.0%}"),
+        both("Win rate vs. base", "win_rate_base"),
+        ("Win rate vs. the incumbent", MISSING, format_metric(candidate, "win_rate_gate")),
+        both("KL to the base, nats", "kl_base_nats"),
+        both("Mean length, tokens", "length_mean"),
+        both("Truncated answers", "truncated_share"),
+        both("Answers that match their prompt", "relevance"),
     ]
     return [row for row in rows if row[1:] != (MISSING, MISSING)]
 

@@ -14,8 +14,10 @@ from dpo_core.text import counted, visible
 from flows.config import CampaignConfig
 from labeling.exchange.markdown import code, escape, front_matter, table
 from labeling.judges.config import AnyJudgeConfig, members
-from reporting.card_numbers import NATS, SHARE, as_text, evaluation, interval, whole
+from reporting.card_numbers import as_text, evaluation, whole
 from reporting.certification import certification_sentences
+from reporting.number_formats import format_metric
+from reporting.numbers import ratings
 from reporting.sentences import cautions, verdict
 from reporting.summary import CampaignSummary
 
@@ -62,7 +64,7 @@ def model_card(facts: PolicyFacts) -> str:
         *_data(facts),
         *_rounds(facts),
         *_judges(facts.config),
-        *evaluation(facts.row, facts.config),
+        *evaluation(facts.row, facts.config, ratings(facts.summary)),
         *_lineage(facts),
         *_limits(facts),
         *_licence(facts),
@@ -151,8 +153,8 @@ def _rounds(facts: PolicyFacts) -> list[str]:
             "yes" if row in line else "no",
             whole(row.prompts),
             whole(row.pairs),
-            interval(row, "win_rate_base", SHARE),
-            interval(row, "kl_base_nats", NATS),
+            format_metric(row, "win_rate_base"),
+            format_metric(row, "kl_base_nats"),
             code(str(row.policy)[:16]),
         )
         for row in facts.rounds

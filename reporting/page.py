@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from platformdirs import user_cache_path
 
 from dpo_core.atomic import write_text
-from reporting.plots.model import format_number, format_place
+from reporting.plots.model import format_place, format_point_interval
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -87,7 +87,7 @@ def _environment() -> "Environment":
     environment.filters["unbroken"] = lambda text: text.replace(" %", "\u00a0%")
     environment.filters["breakable"] = _breakable
     environment.filters["codes"] = _codes
-    environment.filters["form"] = format_number
+    environment.filters["with_interval"] = format_point_interval
     environment.filters["place"] = format_place
     return environment
 

@@ -17,7 +17,7 @@ from reporting import sample_browser
 from reporting.as_json import rounds_as_json
 from reporting.at_a_glance import at_a_glance
 from reporting.lineage import lineage
-from reporting.numbers import MISSING
+from reporting.number_formats import MISSING
 from reporting.page import (
     csp_hash,
     embed_json,

@@ -6,7 +6,7 @@ from typing import Literal
 from dpo_core.campaign.round_metrics import RoundMetrics
 from reporting.at_a_glance import list_concerns
 from reporting.certification import NOT_CERTIFIED, certification_status
-from reporting.sentences import COLLAPSED_NATS
+from reporting.number_formats import COLLAPSED_NATS
 from reporting.summary import CampaignSummary
 
 Tone = Literal["good", "warn", "bad", "quiet"]

@@ -19,7 +19,7 @@ from dpo_core.training.results import BaseFacts
 from flows.config import CampaignConfig, read_stored
 from flows.config.shared import shared_config
 from flows.config.versions import flatten
-from reporting.numbers import MISSING
+from reporting.number_formats import MISSING
 from reporting.summary import CampaignSummary, read_summary
 
 Outcomes = Mapping[tuple[str, int], float]
@@ -178,13 +178,21 @@ def _outcomes(layout: Layout, number: int) -> Iterator[tuple[tuple[str, int], fl
 def _difference(first: Side, second: Side) -> Difference | None:
     """None unless both have the same base and settings of held-out answers, and share prompts."""
     comparable = first.base == second.base and first.answer_settings == second.answer_settings
-    shared = sorted(first.outcomes.keys() & second.outcomes.keys())
+    one, other = _base_as_even(first, second), _base_as_even(second, first)
+    shared = sorted(one.keys() & other.keys())
     if not comparable or not shared:
         return None
-    gained = [second.outcomes[key] - first.outcomes[key] for key in shared]
+    gained = [other[key] - one[key] for key in shared]
     prompts = [prompt for prompt, _ in shared]
     wins = mean_interval(gained, groups=prompts, resamples=_RESAMPLES)
     return Difference(first.label, second.label, len(set(prompts)), wins, not any(gained))
+
+
+def _base_as_even(side: Side, beside: Side) -> Outcomes:
+    """The outcomes of a side; of the base, which ties with itself, on the prompts of the other."""
+    if side.summary.rounds and not side.incumbent:
+        return dict.fromkeys(beside.outcomes, 0.5)
+    return side.outcomes
 
 
 def _settings(config: CampaignConfig) -> dict[str, str]:

@@ -153,7 +153,7 @@ def test_pointing_at_a_value_shows_it_with_its_interval(opened: Opened) -> None:
     page.hover(".plot path[aria-label*='78.1%']")
     page.wait_for_selector("#vg-tooltip-element.visible")
     shown = page.inner_text("#vg-tooltip-element")
-    assert all(text in shown for text in ("against base", "78%", "74%", "82%"))
+    assert all(text in shown for text in ("against base", "78.1%", "74.1%", "82.1%"))
 
 
 def test_rounds_of_an_older_version_are_drawn_without_complaint(
