@@ -11,9 +11,9 @@ from reporting.number_formats import MISSING, format_estimate, format_metric
 
 _MEASURED = (
     ("win_rate_base", "win rate vs. base"),
-    ("lc_win_rate_base", "… length-controlled"),
+    ("lc_win_rate_base", "length-controlled win rate vs. base"),
     ("win_rate_previous", "win rate vs. the previous policy"),
-    ("lc_win_rate_previous", "… length-controlled"),
+    ("lc_win_rate_previous", "length-controlled win rate vs. the previous policy"),
     ("rating", "rating by the matches of all rounds, logits, base at 0"),
     ("kl_base_nats", "KL to the base, nats per completion"),
     ("score_mean", "mean score by the judge"),

@@ -29,6 +29,7 @@ from reporting.page import (
 from reporting.plots import plot_groups
 from reporting.plots.model import alt_text
 from reporting.read.details import StageCount
+from reporting.regressions import find_regressions
 from reporting.sections import sections
 from reporting.sentences import (
     cautions,
@@ -112,6 +113,7 @@ def render_report(summary: CampaignSummary, *, generated_at: str = "") -> str:
         setup=[(name, visible(value)) for name, value in summary.setup],
         chart=draw_win_rates(summary, *_CHART, pad=14, left=30),
         next_step=next_step(summary),
+        regressions=find_regressions(summary),
         overrides=override_sentences(summary),
         directory=visible(summary.directory),
         generated_at=generated_at,

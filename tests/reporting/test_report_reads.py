@@ -187,9 +187,9 @@ def test_first_screen_says_better_price_and_trust() -> None:
         in told["At what price?"]
     )
     assert told["Can I trust it?"] == (
-        "With care. Length control changes the win rate by −10.0 points. Regression suites that fell: "
-        "sums. Rounds beat each other in a cycle: r3 > r2 > r1 > r3. rule:x agrees weakly with "
-        "human labels: κ 0.30. Lowest agreement of a judge with human labels: κ 0.30."
+        "With care. Length control changes the win rate by −10.0 points. Regression suites that "
+        "fell: sums. Rounds beat each other in a cycle: r3 > r2 > r1 > r3. rule:x agrees weakly "
+        "with human labels: κ 0.30. Lowest agreement of a judge with human labels: κ 0.30."
     )
     assert "No metric of round 3 gives cause" in dict(at_a_glance(demo()))["Can I trust it?"]
     assert at_a_glance(_with()) == ()
