@@ -10,10 +10,11 @@ from dpo_core.text import visible
 from reporting.at_a_glance import list_concerns
 from reporting.number_formats import MISSING, format_metric, format_number
 from reporting.numbers import base_number
-from reporting.read.samples import held_out_rows
+from reporting.read.samples import SampledAnswer, held_out_rows
 from reporting.sentences import gate_checks, gate_reasons
 from reporting.summary import CampaignSummary
 from reporting.verdicts import TrustVerdict, judge_round
+from reporting.word_diff import DiffPart, diff_words
 
 SAMPLES = 8
 """Prompts whose answers are shown side by side, those first where the scores differ most."""
@@ -21,11 +22,11 @@ SAMPLES = 8
 
 @dataclass(frozen=True)
 class AnswerPair:
-    """A held-out prompt with both answers and their scores, as text."""
+    """A held-out prompt with both answers in parts: which words differ. scores: as text."""
 
     prompt: str
-    incumbent: str
-    candidate: str
+    incumbent: Sequence[DiffPart]
+    candidate: Sequence[DiffPart]
     scores: tuple[str, str]
 
 
@@ -89,15 +90,23 @@ def _samples(
     shown: ShownCampaign, summary: CampaignSummary, incumbent: int, candidate: int
 ) -> list[AnswerPair]:
     rows, _ = held_out_rows(shown.layout, summary.rounds_planned)
-    found: list[tuple[float, AnswerPair]] = []
+    found: list[tuple[float, str, SampledAnswer, SampledAnswer]] = []
     for row in rows:
         answers = {answer.round: answer for answer in row.answers}
         if incumbent not in answers or candidate not in answers:
             continue
         old, new = answers[incumbent], answers[candidate]
         apart = abs((new.score or 0.0) - (old.score or 0.0))
-        scores = tuple(MISSING if a.score is None else f"{a.score:.3g}" for a in (old, new))
-        texts = (visible(row.prompt), visible(old.text), visible(new.text))
-        found.append((-apart, AnswerPair(*texts, (scores[0], scores[1]))))
+        found.append((-apart, row.prompt, old, new))
     found.sort(key=lambda entry: entry[0])
-    return [sample for _, sample in found[:SAMPLES]]
+    return [_answer_pair(prompt, old, new) for _, prompt, old, new in found[:SAMPLES]]
+
+
+def _answer_pair(prompt: str, old: SampledAnswer, new: SampledAnswer) -> AnswerPair:
+    parts = diff_words(visible(old.text), visible(new.text))
+    return AnswerPair(
+        visible(prompt),
+        [part for part in parts if part.change != "inserted"],
+        [part for part in parts if part.change != "deleted"],
+        (format_number("answer_score", old.score), format_number("answer_score", new.score)),
+    )

@@ -18,7 +18,7 @@ from reporting.card_numbers import as_text, evaluation, whole
 from reporting.certification import certification_sentences
 from reporting.number_formats import format_metric
 from reporting.numbers import ratings
-from reporting.sentences import cautions, verdict
+from reporting.sentences import cautions, is_open, verdict
 from reporting.summary import CampaignSummary
 
 
@@ -149,7 +149,7 @@ def _rounds(facts: PolicyFacts) -> list[str]:
     rows = [
         (
             str(row.round),
-            "yes" if row.promoted else "no",
+            "yes" if row.promoted else "not decided yet" if is_open(row) else "no",
             "yes" if row in line else "no",
             whole(row.prompts),
             whole(row.pairs),
@@ -225,7 +225,9 @@ def _limits(facts: PolicyFacts) -> list[str]:
         "are counted, not removed (see the overlap in the report).",
         *cautions(facts.summary, facts.row),
     ]
-    if not facts.row.promoted:
+    if is_open(facts.row):
+        lines.insert(0, "Whether to promote this policy is not decided yet: a person is asked.")
+    elif not facts.row.promoted:
         lines.insert(0, "The gate did not promote this policy.")
     return ["## Limits", "\n".join(f"- {as_text(line)}" for line in lines)]
 

@@ -35,6 +35,7 @@ _FORMATS = {
     "rating": "+.2f",
     "score_change": "+.3f",
     "points": "+.1f",
+    "answer_score": OTHER,
     "length_mean": ".1f",
     "length_tokens": ".1f",
     "loss": ".4f",

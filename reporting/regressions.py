@@ -89,7 +89,7 @@ def find_regressions(summary: CampaignSummary) -> Regressions | None:
 def _find_loss(prompt: str, before: SampledAnswer, after: SampledAnswer) -> _Loss | None:
     old, new = finite(before.score), finite(after.score)
     if old is not None and new is not None:
-        text = f"score {format_number('score', old)} → {format_number('score', new)}"
+        text = f"score {format_number('answer_score', old)} → {format_number('answer_score', new)}"
         return _Loss(old - new, text, prompt, before, after) if new < old else None
     opponent = "previous" if before.round else "base"
     if any(given.verdict == f"lost against {opponent}" for given in after.verdicts):

@@ -12,6 +12,7 @@ from reporting.cells import (
 )
 from reporting.number_formats import format_duration, format_metric
 from reporting.numbers import STEPS, measure_names, seconds_by_step
+from reporting.sentences import is_open
 from reporting.summary import CampaignSummary
 from reporting.tables.evaluation import evaluation_sections
 from reporting.tables.first_screen import cost_table, trust_table
@@ -65,8 +66,8 @@ def _better(summary: CampaignSummary) -> TableSection:
 
 def _gated(row: RoundMetrics) -> str:
     """Whether the round was promoted; if not, with the gate's action."""
-    if row.promoted:
-        return "yes"
+    if row.promoted or is_open(row):
+        return "yes" if row.promoted else "not decided yet"
     action = row.at_gate.action or "keep"
     return "no" if action == "keep" else f"no, {visible(action)}"
 

@@ -34,7 +34,7 @@ def headline(summary: CampaignSummary) -> str:
     incumbent = incumbent_number(summary)
     result = _against_base(incumbent_row(summary), summary.settings.confidence)
     later = [row for row in summary.rounds if row.round > incumbent]
-    asking = [row.round for row in later if row.at_gate.action == "ask"]
+    asking = [row.round for row in later if is_open(row)]
     if asking:
         return f"{_capital(list_rounds(asking))} needs your decision. {result}"
     undone = [row.round for row in later if row.promoted]
@@ -76,6 +76,8 @@ def _against_base(row: RoundMetrics, level: float | None, name: str = "") -> str
     share += f" on {_prompts(row, 'test', 'held-out')}"
     if low is not None and low > 0.5:
         result = f"{name} beats the base with a win rate of {share}"
+    elif _is_a_persons(row):
+        result = f"{name} wins {share} vs. the base"
     elif high is not None and high < 0.5:
         result = f"{name} is worse than the base, with a win rate of {share}"
     elif low is None or high is None:
@@ -128,11 +130,33 @@ def _certification(row: RoundMetrics) -> str:
 def gate_decisions(summary: CampaignSummary) -> tuple[str, ...]:
     """The gate's decisions on the last rounds, without those that it promoted by itself."""
     sentences = [
-        f"round {row.round}: {visible(row.decision)}"
+        f"round {row.round}: {_decision(row)}"
         for row in summary.rounds
         if row.decision and not _promoted_by_gate(row)
     ]
     return tuple(sentences[-DECISIONS_SHOWN:])
+
+
+def _decision(row: RoundMetrics) -> str:
+    """What was decided; of an open decision and a person's, no more than that. What failed stands
+    with the checks."""
+    gate = row.at_gate
+    if is_open(row):
+        return "needs your decision"
+    if gate.answer is not None and gate.answer.promote and gate.reasons:
+        return f"promoted: {visible(gate.reasons[0])}"
+    return visible(row.decision or "")
+
+
+def is_open(row: RoundMetrics) -> bool:
+    """Whether the gate has asked a person who has not answered yet."""
+    return row.at_gate.action == "ask"
+
+
+def _is_a_persons(row: RoundMetrics) -> bool:
+    """Whether a person promoted the round, or is asked: no sentence of ours may forestall that."""
+    answer = row.at_gate.answer
+    return is_open(row) or (bool(row.promoted) and answer is not None and answer.promote)
 
 
 def _promoted_by_gate(row: RoundMetrics) -> bool:

@@ -22,7 +22,7 @@ def plot_groups(comparison: CampaignComparison) -> tuple[PlotGroup, ...]:
     """The plots that are not empty, in one group."""
     drawn = tuple(plot for plot in _plots(comparison) if plot.series)
     note = "Each campaign's rounds on its own held-out test prompts."
-    return (PlotGroup("curves", "Round by round", note, drawn),) if drawn else ()
+    return (PlotGroup("curves", "Curves", "Round by round", note, drawn),) if drawn else ()
 
 
 def _plots(comparison: CampaignComparison) -> Iterator[Plot]:

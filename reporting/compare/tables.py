@@ -70,9 +70,8 @@ _COSTS: Mapping[str, tuple[str, Callable[[float], str]]] = {
 
 
 def tables(comparison: CampaignComparison) -> tuple[TableSection, ...]:
-    """All tables that are not empty, the config's first: it says why numbers differ."""
+    """All tables of numbers that are not empty."""
     candidates = (
-        settings_table(comparison),
         _incumbents(comparison),
         *_rounds(comparison),
         _costs(comparison),

@@ -11,6 +11,8 @@ from reporting.summary import CampaignSummary
 
 def answer_plots(summary: CampaignSummary) -> Iterator[Plot]:
     for name in measure_names(summary):
+        if _is_the_score(summary, f"measure_{name}"):
+            continue
         about = "Measured by the judge on the test prompts."
         yield _against_base(summary, f"measure_{name}", _title(name), about, "share")
     for name, title, about, unit in (
@@ -61,6 +63,11 @@ def answer_plots(summary: CampaignSummary) -> Iterator[Plot]:
         SHARE,
         series_by_round(summary, names),
     )
+
+
+def _is_the_score(summary: CampaignSummary, name: str) -> bool:
+    """Whether a measure is the judge's score by another name, which is drawn already."""
+    return all(row.number(name) == row.score_mean for row in summary.rounds)
 
 
 def _title(name: str) -> str:

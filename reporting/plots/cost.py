@@ -9,7 +9,7 @@ from reporting.numbers import STEPS, seconds_by_step, step_kind
 from reporting.plots.model import Plot, stacked_series
 from reporting.summary import CampaignSummary
 
-_PARTS = (*STEPS, "other")
+_PARTS = (*STEPS[1:], STEPS[0], "other")
 _SECONDS = ".1f"
 
 

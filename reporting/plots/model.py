@@ -64,9 +64,10 @@ class Plot:
 
 @dataclass(frozen=True)
 class PlotGroup:
-    """Plots under one heading."""
+    """Plots under one heading. short: its name in the page's navigation."""
 
     key: str
+    short: str
     title: str
     note: str
     plots: tuple[Plot, ...]

@@ -18,19 +18,32 @@ from reporting.summary import CampaignSummary
 
 
 def quality_plots(summary: CampaignSummary) -> Iterator[Plot]:
-    yield _rates(
-        summary,
-        "Win rate",
-        "",
-        "Share of held-out test prompts won; ties count half. Above 50% is better. gate: on the "
-        "gate prompts, which decide promotion.",
+    yield Plot(
+        "Win rate vs. the previous policy",
+        "Share of prompts won; ties count half. Above 50% is better. gate: on the gate prompts, "
+        "which decide promotion. The win rate vs. the base is the chart at the top.",
+        "wins",
+        SHARE,
+        series_by_round(summary, {"win_rate_previous": "test", "win_rate_gate": "gate"}),
+        0.5,
+        "equal",
     )
-    yield _rates(
-        summary,
+    yield Plot(
         "Length-controlled win rate",
-        "lc_",
         "Win rate at equal lengths, by a logistic model of the difference in length. If it is far "
         f"below the plain one, answers win by being long.{_extrapolated(summary)}",
+        "wins",
+        SHARE,
+        series_by_round(
+            summary,
+            {
+                "lc_win_rate_previous": "vs. previous",
+                "lc_win_rate_gate": "vs. previous, gate",
+                "lc_win_rate_base": "vs. base",
+            },
+        ),
+        0.5,
+        "equal",
     )
     yield _judges_apart(summary)
     yield Plot(
@@ -45,15 +58,6 @@ def quality_plots(summary: CampaignSummary) -> Iterator[Plot]:
     )
     yield _frontier(summary)
     yield _distance(summary)
-
-
-def _rates(summary: CampaignSummary, title: str, prefix: str, about: str) -> Plot:
-    names = {
-        f"{prefix}win_rate_base": "against base",
-        f"{prefix}win_rate_previous": "against previous",
-        f"{prefix}win_rate_gate": "gate",
-    }
-    return Plot(title, about, "wins", SHARE, series_by_round(summary, names), 0.5, "equal")
 
 
 def _extrapolated(summary: CampaignSummary) -> str:

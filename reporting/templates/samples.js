@@ -54,7 +54,7 @@ function shownText(text) {
 }
 
 function signed(value) {
-  return `${value > 0 ? "+" : value < 0 ? "−" : "±"}${Number(Math.abs(value).toPrecision(3))}`;
+  return `${value > 0 ? "+" : value < 0 ? "−" : "±"}${Number(Math.abs(value).toPrecision(4))}`;
 }
 
 function scoreOf(row, round) {

@@ -144,7 +144,7 @@ def test_a_regression_suite_that_fell_refuses() -> None:
     [
         ("keep", 1, "not promoted, round 1 stays current: lower bound"),
         ("stop", 1, "not promoted, campaign ended, round 1 stays current: lower"),
-        ("ask", 1, "gate not passed: lower bound"),
+        ("ask", 1, "needs your decision: lower bound"),
         ("rollback", 2, "not promoted, rolled back to round 2: lower bound"),
     ],
 )

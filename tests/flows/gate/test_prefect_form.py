@@ -32,7 +32,7 @@ ASK = (
     *("--set", "rounds=1"),
 )
 
-ASKED = "gate not passed"
+ASKED = "needs your decision"
 
 
 @contextmanager
