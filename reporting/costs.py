@@ -103,7 +103,7 @@ def list_costs(summary: CampaignSummary) -> Iterator[str]:
     """Time, tokens, labels and money of the whole campaign."""
     whole = whole_cost(summary)
     for seconds, what in (
-        (whole.seconds, ""),
+        (whole.seconds, " of wall time"),
         (whole.gpu_seconds, " of GPU time"),
         (whole.cpu_seconds, " of CPU time"),
     ):

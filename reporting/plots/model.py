@@ -116,8 +116,18 @@ def series_by_round(summary: CampaignSummary, names: Mapping[str, str]) -> tuple
         points = [point(row, column) for row in summary.rounds]
         known = tuple(point for point in points if point is not None)
         if known:
-            series.append(Series(title, known))
+            series.append(Series(title, known, _colour(column)))
     return tuple(series)
+
+
+_OPPONENTS = ("base", "previous", "gate", "reference")
+
+
+def _colour(column: str) -> int | None:
+    """A comparison has the colour of its opponent, in each plot of comparisons."""
+    if "win_rate" not in column and not column.startswith("kl_"):
+        return None
+    return next((n for n, name in enumerate(_OPPONENTS) if f"_{name}" in column), None)
 
 
 def point(row: RoundMetrics, name: str) -> Point | None:

@@ -59,9 +59,8 @@ HEADINGS = {
 """Title of a table → its headings → metric."""
 
 PLOTS = {
-    ("Win rate", "against base"): "win_rate_base",
-    ("Win rate", "against previous"): "win_rate_previous",
-    ("Length-controlled win rate", "against base"): "lc_win_rate_base",
+    ("Win rate vs. the previous policy", "test"): "win_rate_previous",
+    ("Length-controlled win rate", "vs. base"): "lc_win_rate_base",
     ("Rating", "policy"): "rating",
     ("Distance travelled", "from base"): "kl_base_nats",
     ("Score", "policy"): "score_mean",
@@ -212,7 +211,8 @@ def sentence_readings(text: str) -> Readings:
             for found in re.findall(pattern, text)[:1]:
                 yield (metric, number), found
     cost = re.search(
-        r"attempts: ([^,]+), ([^,]+) of CPU time, ([\d,]+) generated tokens, ([\d,]+) label", text
+        r"attempts: ([^,]+) of wall time, ([^,]+) of CPU time, ([\d,]+) generated tokens, ([\d,]+) label",
+        text,
     )
     if cost:
         for metric, value in zip(
