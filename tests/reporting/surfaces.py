@@ -211,7 +211,8 @@ def sentence_readings(text: str) -> Readings:
             for found in re.findall(pattern, text)[:1]:
                 yield (metric, number), found
     cost = re.search(
-        r"attempts: ([^,]+) of wall time, ([^,]+) of CPU time, ([\d,]+) generated tokens, ([\d,]+) label",
+        r"attempts: ([^,]+) of wall time, ([^,]+) of CPU time, ([\d,]+) generated tokens, "
+        r"([\d,]+) label",
         text,
     )
     if cost:
