@@ -187,7 +187,7 @@ def test_every_surface_says_the_same(finished: Campaign, copy: Campaign) -> None
     costs = {"status", "report", "status, sentences", "compare", "compare, page", "json"}
     for metric in ("seconds", "cpu_seconds", "tokens_out", "labels"):
         assert shown[metric, "all"] >= costs, metric
-    assert len(shown) > 100  # every round's
+    assert len(shown) > 80  # of the base, two rounds and the whole
 
 
 def test_readme_agrees_with_itself() -> None:

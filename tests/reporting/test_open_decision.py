@@ -13,6 +13,7 @@ from small_campaign import Campaign
 
 from console.campaigns import ShownCampaign
 from console.rows import campaign_row, list_tasks
+from dpo_core.campaign.gate_record import GateCheck
 from dpo_core.campaign.round_metrics import RoundMetrics
 from dpo_core.campaign.waiting import Waiting
 from dpo_core.gate.decision import Decision, PersonsDecision, apply_answer
@@ -33,7 +34,7 @@ FORBIDDEN = (
     *("no round was promoted", "nothing was promoted", "improve"),
 )
 FAILED = "lower bound 46% of the gate win rate (50%) is not above the 50% threshold"
-ASKED = Decision("ask", (FAILED,), (), 1, 0)
+ASKED = Decision("ask", (FAILED,), (GateCheck("win_rate_gate_low", 0.46, 0.5, False),), 1, 0)
 YES = PersonsDecision(True, "the answers read better", "ann", "2026-01-05T10:00:00+00:00")
 
 

@@ -7,11 +7,13 @@ import pytest
 from rich.console import Console
 from two_campaigns import PROMPTS, branch, hostile, outcomes, parent
 
+from reporting.compare.answers import answers_beside
 from reporting.compare.plots import plot_groups
 from reporting.compare.render import as_json, render_comparison, render_page
 from reporting.compare.sentences import differences, headline, not_comparable, shared
 from reporting.compare.sides import compare_sides
-from reporting.compare.tables import tables
+from reporting.compare.tables import settings_table, tables
+from reporting.read.samples import SampledAnswer
 
 TWO = compare_sides([parent(), branch()])
 
@@ -56,10 +58,13 @@ def test_what_they_share_and_where_they_part() -> None:
         "demo-cpu-from-1 is a branch of demo-cpu after round 1; changed: "
         "training.beta: 0.05 → 0.1.",
     )
-    assert table("Config differences") == (
+    settings = settings_table(TWO)
+    assert (settings.header, *settings.rows) == (
         ("key", "demo-cpu", "demo-cpu-from-1"),
         ("training.beta", "0.05", "0.1"),
     )
+    page = render_page(TWO)
+    assert page.index("Config differences</h2>") < page.index("Round by round</h2>")
     assert shared(compare_sides([parent(), branch(base="other", origin=None)])) == ()
 
 
@@ -126,6 +131,29 @@ def test_plots_have_a_series_for_each_campaign() -> None:
         (0.18, 0.634, "round 1"),
         (0.52, 0.8, "round 2"),
     ]
+
+
+def test_answers_stand_side_by_side_those_judged_most_differently_first() -> None:
+    def answers(*scores: float) -> dict[str, SampledAnswer]:
+        return {
+            prompt: SampledAnswer(2, f"says {score}", score, "", "stop")
+            for prompt, score in zip(PROMPTS, scores, strict=False)
+        }
+
+    prompts = {prompt: f"text of {prompt}" for prompt in PROMPTS}
+    two = compare_sides(
+        [
+            parent(prompts=prompts, answers=answers(0.5, 0.9, 0.2)),
+            branch(prompts=prompts, answers=answers(0.5, 0.1, 0.4)),
+        ]
+    )
+    first, second, _ = answers_beside(two)
+    assert (first.prompt, second.prompt) == ("text of prompt-001", "text of prompt-002")
+    assert [(one.label, one.text, one.note) for one in first.answers] == [
+        ("demo-cpu", "says 0.9", "score 0.9"),
+        ("demo-cpu-from-1", "says 0.1", "score 0.1"),
+    ]
+    assert "says 0.9" in render_page(two) and answers_beside(TWO) == ()
 
 
 def test_the_terminal_shows_hostile_texts_by_number() -> None:
