@@ -24,7 +24,7 @@ def diff_words(before: str, after: str) -> tuple[DiffPart, ...]:
 
     Example:
         >>> [(part.change, part.text) for part in diff_words("a dull film", "a fine film")]
-        [('kept', 'a '), ('deleted', 'dull'), ('inserted', 'fine'), ('kept', ' film')]
+        [('kept', 'a '), ('deleted', 'dull '), ('inserted', 'fine '), ('kept', 'film')]
     """
     parts = [part for part in _parts(before, after) if part.text]
     joined = groupby(parts, key=lambda part: part.change)

@@ -158,7 +158,7 @@ def test_plots_carry_the_rounds_and_the_base() -> None:
 
 def test_no_series_is_drawn_twice_and_a_step_has_one_colour() -> None:
     cost = {
-        step: {"seconds": n + 1.0, "cpu_seconds": 7 * n + 2.5, "tokens_in": n, "tokens_out": n}
+        step: {"seconds": n + 1.0, "cpu_seconds": 7 * n + 2.5, "tokens_in": 90 + n, "tokens_out": 3}
         for n, step in enumerate(("completions", "scores", "training", "answers", "odd"))
     }
     rounds = [
