@@ -32,6 +32,8 @@ _FORMATS = {
     ),
     **dict.fromkeys(("chosen_logratio", "rejected_logratio", "p_adjusted"), THREE_DIGITS),
     **dict.fromkeys(("tokens_per_second", "train_tokens_per_second"), COUNT),
+    "relevance_to": SHARE,
+    "length_to": TWO_DIGITS,
     "rating": "+.2f",
     "score_change": "+.3f",
     "points": "+.1f",

@@ -176,7 +176,7 @@ def gate_reasons(row: RoundMetrics) -> tuple[str, ...]:
         choice = "to promote" if gate.answer.promote else "not to promote"
         reasons.append(f"{gate.answer.by} chose {choice} it: {gate.answer.reason}")
     start = gate.goes_on_from
-    if start not in (None, row.round):
+    if start not in (None, row.round) and not is_open(row):
         reasons.append(f"the next round starts from {f'round {start}' if start else 'the base'}")
     return tuple(map(visible, reasons))
 
@@ -197,7 +197,9 @@ def gate_checks(row: RoundMetrics) -> tuple[tuple[str, str, str, str], ...]:
 def _plain(name: str, value: object) -> str:
     if value is None:
         return MISSING
-    return format_number(name, value) if isinstance(value, float) else visible(str(value))
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return format_number(name, float(value))
+    return visible(str(value))
 
 
 def cautions(summary: CampaignSummary, row: RoundMetrics) -> tuple[str, ...]:
