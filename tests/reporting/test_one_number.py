@@ -34,6 +34,7 @@ from reporting.card import PolicyFacts, model_card
 from reporting.compare.render import render_comparison, render_page
 from reporting.compare.sides import compare_sides, read_comparison
 from reporting.report import render_report
+from reporting.sections import sections
 from reporting.sentences import incumbent_number
 from reporting.summary import read_summary
 from reporting.terminal import render_table
@@ -212,3 +213,18 @@ def test_a_difference_would_be_found(finished: Campaign, copy: Campaign, number:
     read[place] = (*read[place][:2], "+9.87 [+9.00, +9.99]")
     different, _ = differences(iter(read))
     assert different and all("rating" in one for one in different)
+
+
+def test_mfu_is_of_one_peak(finished: Campaign) -> None:
+    rows = read_summary(finished.layout.root, samples=False).rounds
+    peaks = [(row.train_flops_per_second or 0) / (row.mfu or 1) for row in rows]
+    assert peaks == pytest.approx([peaks[0]] * len(rows)) and len(rows) == 2
+    facts = [finished.artifact(row.round, "training").entry.facts for row in rows]
+    assert facts[0]["peak_of"] == facts[1]["peak_of"] != ""
+    assert facts[0]["peak_flops"] == facts[1]["peak_flops"] == pytest.approx(peaks[0])
+    [speed] = [s for s in sections(read_summary(finished.layout.root)) if "fast" in s.title]
+    assert "anew" not in speed.note
+    first = rows[0].model_copy(update={"mfu": 2 * (rows[0].mfu or 0)})  # as before 0.2
+    older = replace(read_summary(finished.layout.root), rounds=(first, rows[1]))
+    [speed] = [s for s in sections(older) if "fast" in s.title]
+    assert "measured anew in each round: do not compare rounds" in speed.note
