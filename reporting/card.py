@@ -14,9 +14,11 @@ from dpo_core.text import counted, visible
 from flows.config import CampaignConfig
 from labeling.exchange.markdown import code, escape, front_matter, table
 from labeling.judges.config import AnyJudgeConfig, members
-from reporting.card_numbers import NATS, SHARE, as_text, evaluation, interval, whole
+from reporting.card_numbers import as_text, evaluation, whole
 from reporting.certification import certification_sentences
-from reporting.sentences import cautions, verdict
+from reporting.number_formats import format_metric
+from reporting.numbers import ratings
+from reporting.sentences import cautions, is_open, verdict
 from reporting.summary import CampaignSummary
 
 
@@ -62,7 +64,7 @@ def model_card(facts: PolicyFacts) -> str:
         *_data(facts),
         *_rounds(facts),
         *_judges(facts.config),
-        *evaluation(facts.row, facts.config),
+        *evaluation(facts.row, facts.config, ratings(facts.summary)),
         *_lineage(facts),
         *_limits(facts),
         *_licence(facts),
@@ -147,12 +149,12 @@ def _rounds(facts: PolicyFacts) -> list[str]:
     rows = [
         (
             str(row.round),
-            "yes" if row.promoted else "no",
+            "yes" if row.promoted else "not decided yet" if is_open(row) else "no",
             "yes" if row in line else "no",
             whole(row.prompts),
             whole(row.pairs),
-            interval(row, "win_rate_base", SHARE),
-            interval(row, "kl_base_nats", NATS),
+            format_metric(row, "win_rate_base"),
+            format_metric(row, "kl_base_nats"),
             code(str(row.policy)[:16]),
         )
         for row in facts.rounds
@@ -225,7 +227,9 @@ def _limits(facts: PolicyFacts) -> list[str]:
         "are counted, not removed (see the overlap in the report).",
         *cautions(facts.summary, facts.row),
     ]
-    if not facts.row.promoted:
+    if is_open(facts.row):
+        lines.insert(0, "Whether to promote this policy is not decided yet: a person is asked.")
+    elif not facts.row.promoted:
         lines.insert(0, "The gate did not promote this policy.")
     return ["## Limits", "\n".join(f"- {as_text(line)}" for line in lines)]
 

@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any
 from platformdirs import user_cache_path
 
 from dpo_core.atomic import write_text
-from reporting.plots.model import format_number, format_place
+from reporting.plots.model import format_place, format_point_interval
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+
+
+_INTERVAL = re.compile(r" \[[^\]\n]{3,40}\]")
 
 
 def render_template(template: str, **values: Any) -> str:
@@ -84,12 +87,19 @@ def _environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["unbroken"] = lambda text: text.replace(" %", "\u00a0%")
+    environment.filters["unbroken"] = _unbroken
     environment.filters["breakable"] = _breakable
     environment.filters["codes"] = _codes
-    environment.filters["form"] = format_number
+    environment.filters["with_interval"] = format_point_interval
     environment.filters["place"] = format_place
     return environment
+
+
+def _unbroken(text: str) -> str:
+    """A number and its interval stay on one line."""
+    from markupsafe import Markup, escape
+
+    return Markup(_INTERVAL.sub(lambda found: found[0].replace(" ", "\u00a0"), str(escape(text))))
 
 
 def _codes(text: str) -> str:
