@@ -88,6 +88,9 @@ def run(
             "them.",
         ),
     ] = False,
+    cache: Annotated[
+        bool, typer.Option(help="Take the base policy from the user's cache, or make it.")
+    ] = True,
 ) -> None:
     """Run or resume a campaign; finished steps are taken from disk.
 
@@ -107,7 +110,13 @@ def run(
         root = campaign_dir or default_root(loaded.name)
         with name_disk_errors(root):
             run_campaign(
-                loaded, root, console, with_prefect=prefect, wait=wait, recompute=recompute
+                loaded,
+                root,
+                console,
+                with_prefect=prefect,
+                wait=wait,
+                recompute=recompute,
+                reuse_base=cache,
             )
             _write_report_and_table(root, console)
             update_trackers(root, lambda line: console.print(line, markup=False, soft_wrap=True))
