@@ -158,11 +158,11 @@ class Session:
 
     def tokenise(self, job: TokenJob[Result]) -> Result:
         """Ask the sampling process for token ids."""
-        return self.processes.tokenise(self.config.sampling, job)
+        return self.processes.tokenise(job)
 
     def train(self, job: ChildJob[Result]) -> Result:
         """Let the training process carry out one job, and wait for it."""
-        return self.processes.train(self.config.sampling, job)
+        return self.processes.train(job)
 
     def wait_for_uploads(self) -> None:
         """Return once all finished steps are in the campaign's bucket, if it has one."""

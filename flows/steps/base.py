@@ -96,6 +96,7 @@ def base_policy(session: Session, held_out: Artifact) -> Policy:
             curve_path=folder / "sft.parquet",
             seed=seed,
             threads=session.threads,
+            keep_worker=session.config.sampling.keep_worker,
         )
 
         def train(_: Path) -> StepResult:
