@@ -18,6 +18,8 @@ from flows.commands.options import (
     AllowHost,
     CampaignDir,
     Config,
+    Overrides,
+    Port,
     StoredCampaign,
     check_hosts,
     interruptible,
@@ -67,14 +69,7 @@ def options(
 @app.command()
 def run(
     config: Config,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Override a config key, such as training.beta=0.2; repeatable.",
-        ),
-    ] = None,
+    overrides: Overrides = None,
     campaign_dir: CampaignDir = None,
     prefect: Annotated[bool, typer.Option(help="Run as Prefect flows, or as plain Python.")] = True,
     wait: Annotated[
@@ -169,9 +164,7 @@ def ui(
             metavar="[CAMPAIGN]",
         ),
     ] = None,
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port on the loopback address; 0: a free one.")
-    ] = 4200,
+    port: Port = 4200,
     allow_host: AllowHost = None,
 ) -> None:
     """Serve the console, or a campaign's Prefect pages and report, in the browser.

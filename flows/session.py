@@ -17,7 +17,6 @@ from dpo_core.jobs import ChildJob, Result
 from dpo_core.seen_files import persistent_sha256
 from dpo_core.storage.uploads import Uploads
 from dpo_core.training.results import BaseFacts
-from dpo_core.user_cache import cache_bytes, user_cache
 from flows.compute.judge_models import JudgeModels
 from flows.compute.metering import CostMeter
 from flows.compute.processes import Processes
@@ -80,7 +79,7 @@ class Session:
             file_hashes=persistent_sha256(layout.file_hashes),
             meter=meter,
             uploads=uploads,
-            bases=open_base_cache(progress.note) if reuse_base else None,
+            bases=StepCache.of_user("bases", BaseFacts, progress.note) if reuse_base else None,
         )
 
     def with_config(self, config: CampaignConfig) -> Self:
@@ -175,12 +174,6 @@ class Session:
     def __exit__(self, *_: object) -> None:
         self.processes.close()
         self.tracking.close()
-
-
-def open_base_cache(say: Callable[[str], None]) -> StepCache[BaseFacts] | None:
-    """The bases of all campaigns of the user; None where the environment gives them no room."""
-    most_bytes = cache_bytes()
-    return StepCache(user_cache() / "bases", most_bytes, BaseFacts, say) if most_bytes else None
 
 
 def _make(make: Make, folder: Path, inputs: Inputs) -> StepResult:

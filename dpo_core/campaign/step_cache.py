@@ -7,17 +7,24 @@ several runs can share the cache; keeping one is never worth an error.
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
 from dpo_core.campaign.artifacts import StepResult
+from dpo_core.campaign.identity import VERSION
 from dpo_core.full_disk import OUT_OF_SPACE_ERRNOS, free_bytes
 from dpo_core.hashing import file_sha256
+from dpo_core.import_path import source_hash
+from dpo_core.processor import describe_processors
 from dpo_core.sealed import read_sealed, write_sealed
 from dpo_core.step_facts import StepFacts
+from dpo_core.user_cache import cache_bytes, user_cache
 
 RESULT, FILES = "result.json", "files"
 _MOST_OF_FREE = 0.25
@@ -37,6 +44,12 @@ class StepCache(Generic[Facts]):
     ) -> None:
         self.folder = folder
         self._most_bytes, self._facts, self._say = most_bytes, facts, say
+
+    @classmethod
+    def of_user(cls, name: str, facts: type[Facts], say: Callable[[str], None]) -> Self | None:
+        """The entries of all campaigns of the user; None where the environment gives no room."""
+        most_bytes = cache_bytes()
+        return cls(user_cache() / name, most_bytes, facts, say) if most_bytes else None
 
     def obtain(self, key: str, out: Path, make: Callable[[Path], StepResult]) -> StepResult:
         """The result for `key`, with its files in the empty folder `out`: a copy of the entry, or
@@ -65,7 +78,7 @@ class StepCache(Generic[Facts]):
                 self._remove(entry)
                 self._say(f"! {entry} was damaged and is made anew: {error}")
             return None
-        self._say(f"base: copied from {entry}, where an earlier campaign left it")
+        self._say(f"base: copied from {self.folder}, where an earlier campaign left it")
         return result
 
     def _keep(self, key: str, out: Path, result: StepResult) -> None:
@@ -110,6 +123,15 @@ class StepCache(Generic[Facts]):
             gone = Path(tempfile.mkdtemp(prefix=".", dir=self.folder))
             entry.rename(gone / entry.name)
             shutil.rmtree(gone, ignore_errors=True)
+
+
+def machine_key(function: str, threads: int) -> tuple[object, ...]:
+    """What the bits of a policy that `function` trains depend on besides its recipe."""
+    versions = {name: version(name) for name in _LIBRARIES if find_spec(name) is not None}
+    return threads, source_hash(function), VERSION, sys.version, versions, describe_processors()
+
+
+_LIBRARIES = ("gguf", "numpy", "safetensors", "tokenizers", "torch", "transformers")
 
 
 def _used(entry: Path) -> float:

@@ -1,21 +1,17 @@
 """Round 0: the held-out prompts and the base policy, each made once for the whole campaign."""
 
-import sys
 from collections import Counter
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 
 from dpo_core.campaign.artifacts import Artifact, StepResult
-from dpo_core.campaign.identity import VERSION
 from dpo_core.campaign.inputs import Input, Inputs
+from dpo_core.campaign.step_cache import machine_key
 from dpo_core.campaign.step_facts import HeldOutFacts
 from dpo_core.config import PolicyConfig
 from dpo_core.errors import PromptError
 from dpo_core.gguf.header import names_gguf
 from dpo_core.hashing import digest
 from dpo_core.import_path import source_hash
-from dpo_core.processor import describe_processors
 from dpo_core.records import prompt_row
 from dpo_core.schemas import PROMPTS
 from dpo_core.tables import write_rows
@@ -30,6 +26,8 @@ from flows.session import Session
 from flows.steps.gate_pool import POOL, find_gate_pool, read_prompt_ids
 from flows.steps.prompts import pool_config, pool_functions
 from flows.steps.suites import suite_prompts
+
+_MAKES = "dpo_core.training.warm_start.base_policy:prepare_base"
 
 
 def held_out(session: Session) -> Artifact:
@@ -112,7 +110,8 @@ def base_policy(session: Session, held_out: Artifact) -> Policy:
         if session.bases is None or not is_reusable(session.config):
             return train(folder)
         prompts = [sorted(never), sorted(set_aside)]
-        key = digest(config, inputs.hashes, functions, prompts, *machine(session.threads))
+        machine = machine_key(_MAKES, session.threads)
+        key = digest(config, inputs.hashes, functions, prompts, *machine)
         return session.bases.obtain(key, folder, train)
 
     config = base_config(session.config, seed)
@@ -147,16 +146,6 @@ def is_reusable(config: CampaignConfig) -> bool:
     known = all(name is None or name.startswith("examples.") for name in functions)
     known = known and not any(isinstance(value, str) for value in policy.build_args.values())
     return known and (sft is not None or policy.model is None or names_gguf(policy.model))
-
-
-def machine(threads: int) -> tuple[object, ...]:
-    """What the bits of a trained policy depend on besides its recipe."""
-    versions = {name: version(name) for name in _LIBRARIES if find_spec(name) is not None}
-    code = source_hash("dpo_core.training.warm_start.base_policy:prepare_base")
-    return threads, code, VERSION, sys.version, versions, describe_processors()
-
-
-_LIBRARIES = ("gguf", "numpy", "safetensors", "tokenizers", "torch", "transformers")
 
 
 def base_config(config: CampaignConfig, seed: int) -> dict[str, object]:
