@@ -196,25 +196,14 @@ def link(
     print(new_link(folder))
 
 
-app.command()(up)
-app.command()(doctor)
-app.command()(worker)
-app.command()(submit)
-app.command()(pause)
-app.command()(resume)
-app.command()(cancel)
-app.command()(decide)
-app.command()(schedule)
+for command in (up, doctor, worker, submit, pause, resume, cancel, decide, schedule):
+    app.command()(command)
 app.add_typer(label)
 app.command()(export)
 app.command("import")(import_)
 app.add_typer(labels)
-app.command()(publish)
-app.command()(branch)
-app.command()(compare)
-app.command()(evaluate)
-app.command()(replay)
-app.command()(rollback)
+for later in (publish, branch, compare, evaluate, replay, rollback):
+    app.command()(later)
 
 
 def main() -> None:

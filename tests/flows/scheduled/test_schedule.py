@@ -13,7 +13,6 @@ from prefect.client.orchestration import SyncPrefectClient
 from tiny_runs import PER_ROUND, Pages, Tiny, prefect_server
 from waiting_runs import TIMEOUT_S, Running, until
 
-from dpo_core import preloaded
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput
 from dpo_core.tables import read_rows
@@ -28,9 +27,11 @@ PROMPTS = 31  # of which the train split holds those of two rounds, the second n
 def test_a_campaign_on_the_clock(tmp_path: Path) -> None:
     port, remote = free_port(), free_port()
     with postgres() as database, Inbox() as inbox:
-        # Started and not forked, its sampler is killed while it starts, and a task waits for it.
-        hook = {"TINY_HOOK": inbox.url, preloaded.SOCKET: ""}
-        tiny = Tiny(tmp_path, PREFECT_API_DATABASE_CONNECTION_URL=database, **hook).create()
+        hook = {"TINY_HOOK": inbox.url}
+        tiny = Tiny(tmp_path, PREFECT_API_DATABASE_CONNECTION_URL=database, **hook)
+        # With two threads its sampler is started and not forked, as servers and runs are: it is
+        # killed while it starts, and a task waits for it.
+        tiny.create(threads=2)
         tiny.add_prompts("a.jsonl", 0, PROMPTS)
         _is_put_on_it(tiny)
         registry, aside = tiny.folder / "worker/registry.json", tiny.folder / "aside.json"

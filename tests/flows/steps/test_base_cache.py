@@ -1,6 +1,8 @@
 """A base that an earlier campaign made: equal to the bit, and no process trains."""
 
+import json
 from io import StringIO
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,13 @@ from small_campaign import CONFIG, UNTRAINED
 from dpo_core.campaign.artifacts import Artifact
 from dpo_core.errors import ConfigError
 from dpo_core.user_cache import SIZE, cache_bytes
+from examples.reviews.grammar import reviews
 from flows.config import CampaignConfig
 from flows.session import Session
 from flows.steps.base import base_policy, held_out, is_reusable
 from reporting.progress import CampaignProgress
 
-SFT = {"function": "examples.reviews.grammar:reviews", "steps": 3, "batch_size": 4}
+SFT = {"path": "warm.jsonl", "steps": 3, "batch_size": 4}
 PROMPTS = {"function": "examples.reviews.grammar:prompts", "per_round": 24}
 RAW: dict[str, Any] = {**CONFIG, **UNTRAINED, "sft": SFT, "prompts": PROMPTS}
 
@@ -30,7 +33,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def base(root: Path, *, reuse_base: bool = True, **changed: Any) -> tuple[Artifact, bool]:
     """The base of a new campaign, and whether a process trained it."""
-    config = CampaignConfig.model_validate({**RAW, **changed})
+    rows = root.with_name("warm.jsonl")
+    rows.write_text("".join(json.dumps(row) + "\n" for row in islice(reviews(seed=1), 40)))
+    config = CampaignConfig.model_validate({**RAW, "sft": SFT | {"path": str(rows)}, **changed})
     shown = CampaignProgress(Console(file=StringIO()), rounds=1)
     with Session.open(root, config, shown, reuse_base=reuse_base) as session:
         made_by = base_policy(session, held_out(session)).made_by
@@ -66,8 +71,9 @@ def test_base_of_an_earlier_campaign_is_taken(tmp_path: Path, cache: Path) -> No
 def test_another_recipe_or_another_number_of_threads_is_another_base(
     tmp_path: Path, cache: Path
 ) -> None:
+    wider = {**UNTRAINED["policy"], "build_args": {"hidden_size": 64}}
     base(tmp_path / "first")
-    for place, changed in enumerate(({"seed": 1}, {"threads": 2}, {"sft": {**SFT, "steps": 2}})):
+    for place, changed in enumerate(({"seed": 1}, {"threads": 2}, {"policy": wider})):
         assert base(tmp_path / str(place), **changed)[1], changed
     assert len([*cache.iterdir()]) == 4
 
