@@ -29,10 +29,6 @@ def test_a_campaign_on_the_clock(tmp_path: Path) -> None:
     with postgres() as database, Inbox() as inbox:
         hook = {"TINY_HOOK": inbox.url}
         tiny = Tiny(tmp_path, PREFECT_API_DATABASE_CONNECTION_URL=database, **hook)
-        # With two threads its sampler is started and not forked, as servers and runs are: it is
-        # killed while it starts, and a task waits for it.
-        tiny.create(threads=2)
-        tiny.add_prompts("a.jsonl", 0, PROMPTS)
         _is_put_on_it(tiny)
         registry, aside = tiny.folder / "worker/registry.json", tiny.folder / "aside.json"
         registry.rename(aside)  # as if an earlier Ratchet had made the schedule
@@ -61,6 +57,9 @@ def test_a_campaign_on_the_clock(tmp_path: Path) -> None:
 
 
 def _is_put_on_it(tiny: Tiny) -> None:
+    # With two threads its sampler is started and not forked, as servers and runs are: it is killed
+    # while it starts, and a task waits for it.
+    tiny.create(threads=2).add_prompts("a.jsonl", 0, PROMPTS)
     where = ("--timezone", "Europe/Berlin", "--campaign-dir", "campaign")
     made = tiny.ratchet("schedule", "tiny.yaml", "--cron", CRON, *where)
     print(made.stdout)
