@@ -39,12 +39,10 @@ class Tiny(Patient):
         super().__init__(folder, None)
         self.more = environment
 
-    def create(self, **changed: Any) -> "Tiny":
+    def create(self) -> "Tiny":
         (self.folder / "prompts").mkdir(parents=True)
         (self.folder / "patient_judge.py").write_text(JUDGE, encoding="utf-8")
-        (self.folder / "tiny.yaml").write_text(
-            yaml.safe_dump({**TINY, **changed}), encoding="utf-8"
-        )
+        (self.folder / "tiny.yaml").write_text(yaml.safe_dump(TINY), encoding="utf-8")
         return self
 
     def add_prompts(self, name: str, first: int, count: int) -> None:
