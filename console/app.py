@@ -32,6 +32,7 @@ from starlette.staticfiles import StaticFiles
 from console.actions import ACTIONS, CommandLine, Outcome
 from console.campaigns import Board, ShownCampaign, Signature
 from console.decision import read_decision
+from console.label_proxy import LabelNames
 from console.labels import label_link
 from console.recipes import changed_words, list_recipes, recipe_fields
 from console.rows import campaign_row, list_tasks, say_headline
@@ -74,7 +75,8 @@ class Console:
     token: str = field(default_factory=partial(secrets.token_urlsafe, 24), repr=False)
 
     def __post_init__(self) -> None:
-        self.board = Board(self.places)
+        self.board = Board(self.places, self.command.worker)
+        self.label_names = LabelNames(self.command.folder)
         self._looking = Lock()
         self._looked: tuple[float, Signature] = -math.inf, ()
         Thread(target=self.board.all, daemon=True).start()  # the first page need not wait for it
@@ -134,7 +136,7 @@ class Console:
         shown = self._shown(request)
         if shown.waiting is None or not shown.waiting.url:
             return RedirectResponse(f"{PREFIX}/campaign/{shown.id}", 303)
-        return RedirectResponse(label_link(shown, self.command.folder), 303)
+        return RedirectResponse(label_link(shown, self.label_names, request), 303)
 
     def report(self, request: Request) -> Response:
         """The report as it is now, whatever `report.html` says; with its own policy for scripts."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 
-from dpo_core.campaign.layout import Layout, find_campaigns
+from dpo_core.campaign.layout import Layout, find_campaigns, submitted_campaigns
 from dpo_core.campaign.lock import holder
 from dpo_core.campaign.waiting import Waiting, read_waiting
 from dpo_core.errors import RatchetError
@@ -52,25 +52,31 @@ class ShownCampaign:
 
 @dataclass
 class Board:
-    """All campaigns in `places`: each a campaign's folder, or one with campaigns in it."""
+    """All campaigns in `places`, each a campaign or a folder of campaigns, and those that
+    were submitted to the worker in that folder."""
 
     places: Sequence[Path]
+    worker: Path | None = None
     _seen: dict[Path, tuple[Signature, ShownCampaign]] = field(default_factory=dict, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
 
+    def _roots(self) -> list[Path]:
+        submitted = [] if self.worker is None else submitted_campaigns(Layout(self.worker))
+        return find_campaigns([*self.places, *submitted])
+
     def signature(self) -> Signature:
         """Differs when any campaign is new, gone or has changed."""
-        return tuple((str(root), *_signature(Layout(root))) for root in find_campaigns(self.places))
+        return tuple((str(root), *_signature(Layout(root))) for root in self._roots())
 
     def all(self) -> list[ShownCampaign]:
         """Last changed first."""
         with ThreadPoolExecutor(4) as readers:
-            shown = list(readers.map(self._read, find_campaigns(self.places)))
+            shown = list(readers.map(self._read, self._roots()))
         return sorted(shown, key=lambda one: _changed_at(one.layout), reverse=True)
 
     def find(self, id: str) -> ShownCampaign | None:
         """The campaign with that id; None if it is not, or no longer, in these places."""
-        root = next((root for root in find_campaigns(self.places) if _id_of(root) == id), None)
+        root = next((root for root in self._roots() if _id_of(root) == id), None)
         return None if root is None else self._read(root)
 
     def _read(self, root: Path) -> ShownCampaign:

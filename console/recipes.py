@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +35,25 @@ class Field:
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """A config of the folder. about: the first paragraph of its comment."""
+    """A config. path: relative where it is in the folder, absolute where it comes with Ratchet.
+    about: the first paragraph of its comment."""
 
     path: str
     name: str
     about: str
 
+    @property
+    def comes_along(self) -> bool:
+        return Path(self.path).is_absolute()
+
 
 def list_recipes(folder: Path) -> list[ConfigFile]:
-    """Configs in `folder` and in its `configs/`."""
-    files = (*folder.glob("*.yaml"), *folder.glob("configs/**/*.yaml"))
-    return [recipe for path in sorted(files) if (recipe := _recipe(folder, path)) is not None]
+    """Configs in `folder` and in its `configs/`, then those that come with Ratchet."""
+    own = sorted((*folder.glob("*.yaml"), *folder.glob("configs/**/*.yaml")))
+    shipped = sorted(Path(str(files("flows") / "recipes")).rglob("*.yaml"))
+    there = {path.resolve() for path in own}
+    paths = [*own, *(path for path in shipped if path.resolve() not in there)]
+    return [recipe for path in paths if (recipe := _recipe(folder, path)) is not None]
 
 
 def _recipe(folder: Path, path: Path) -> ConfigFile | None:
@@ -52,7 +61,8 @@ def _recipe(folder: Path, path: Path) -> ConfigFile | None:
     values = _mapping(text)
     if _NEEDED - set(values):
         return None
-    return ConfigFile(str(path.relative_to(folder)), str(values["name"]), _comment(text))
+    shown = path.relative_to(folder) if path.is_relative_to(folder) else path
+    return ConfigFile(str(shown), str(values["name"]), _comment(text))
 
 
 def _comment(text: str) -> str:

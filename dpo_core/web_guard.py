@@ -71,7 +71,7 @@ class Guard:
 
     def __post_init__(self) -> None:
         self._entries = frozenset(name.lower() for name in self.trusted)
-        self._names = frozenset(map(_without_port, self._entries)) | {"localhost"}
+        self._names = frozenset(map(_without_port, self._entries))
         if self.secret is not None:
             self._cookie = f"ratchet-{sha256(self.secret.encode()).hexdigest()[:8]}"
             self._session = hmac.new(self.secret.encode(), b"browser", sha256).hexdigest()
@@ -123,12 +123,10 @@ class Guard:
         A foreign name that resolves to this machine is still sent as that name, so it is refused.
         """
         name = _without_port(host)
-        if name in self._names:
+        if name in self._names or is_loopback_name(name):
             return True
         address = _address(name)
-        if address is None:
-            return False
-        return address.is_loopback or (server is not None and address == _address(server[0]))
+        return address is not None and server is not None and address == _address(server[0])
 
     def _is_own(self, origin: str, host: str) -> bool:
         scheme, _, place = origin.partition("://")
@@ -181,6 +179,15 @@ class Guard:
             "content-type": "text/html; charset=utf-8",
         }
         await _answer(send, HTTPStatus.OK, page, more)
+
+
+def is_loopback_name(host: str) -> bool:
+    """Whether `host`, without a port, always means the machine that asks: RFC 6761 keeps localhost
+    and every name below it for that."""
+    address = _address(host)
+    return (
+        host == "localhost" or host.endswith(".localhost") or bool(address and address.is_loopback)
+    )
 
 
 def _read(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, list[str]]:

@@ -28,6 +28,7 @@
   prefect/                 Prefect's database and home
 """
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +96,16 @@ def find_campaigns(places: Iterable[Path]) -> list[Path]:
     return list(found)
 
 
+def submitted_campaigns(worker: "Layout") -> list[Path]:
+    """Folders of campaigns in the registry of a worker; none where it cannot be read, which the
+    worker itself reports."""
+    try:
+        entries = json.loads(worker.registry.read_text(encoding="utf-8"))
+        return [Path(entry["root"]) for entry in entries]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
+
+
 @dataclass(frozen=True)
 class Layout:
     """The paths of the campaign in the folder `root`."""
@@ -107,6 +118,11 @@ class Layout:
 
     def old_config(self, version: int) -> Path:
         return self.root / f"campaign-v{version}.yaml"
+
+    @property
+    def registry(self) -> Path:
+        """In a worker's folder: what was submitted to it."""
+        return self.root / "registry.json"
 
     @property
     def ledger(self) -> Path:

@@ -119,19 +119,18 @@ def serve_console(port: int, trusted: Sequence[str] = ()) -> None:
     import uvicorn
 
     from console.app import HOME, Console, create_app
+    from console.label_proxy import LabelProxy
 
     port = check_port(port) if port else free_port()
     layout = Layout(CAMPAIGNS)
     key = provide_key(worker_key_path(layout), address(port), HOME)
     command = f"ratchet link {shlex.quote(str(CAMPAIGNS))}"
-    guard = Guard(
-        create_app(Console((CAMPAIGNS,), command_line(None))),
-        trusted,
-        key.secret,
-        sign_in_help(command, worker_key_path(layout)),
-    )
+    console = Console((CAMPAIGNS,), command_line(None))
+    help = sign_in_help(command, worker_key_path(layout))
+    guard = Guard(create_app(console), trusted, key.secret, help)
+    app = LabelProxy(guard, console.label_names)
     server = uvicorn.Server(
-        uvicorn.Config(guard, port=port, log_level="warning", timeout_graceful_shutdown=1)
+        uvicorn.Config(app, port=port, log_level="warning", timeout_graceful_shutdown=1)
     )
     with ThreadPoolExecutor(1) as beside:
         beside.submit(_announce_console, server, key)

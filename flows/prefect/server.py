@@ -249,9 +249,7 @@ def _carry_out(job: ServeJob, report: Report) -> JobResult:
 
     if job.database is not None:
         provide_database(job.database)
-    app = Guard(
-        _app(job.reports, job.pages.console), job.pages.trusted, job.secret, job.pages.remedy
-    )
+    app = _guarded(job)
     config = uvicorn.Config(app, host=_HOST, port=job.port, log_level="warning")
     server = uvicorn.Server(config)
     serving = threading.Thread(target=server.run, daemon=True)
@@ -269,21 +267,24 @@ def _carry_out(job: ServeJob, report: Report) -> JobResult:
     return JobResult()
 
 
-def _app(reports: Path | None, console: Sequence[Path] | None) -> Any:
+def _guarded(job: ServeJob) -> Any:
     from prefect.server.api.server import create_app
 
     app = create_app()
+    guard = Guard(app, job.pages.trusted, job.secret, job.pages.remedy)
     # First, because Prefect's pages answer every other path.
-    if reports is not None:
+    if job.reports is not None:
         from starlette.routing import Mount
 
-        app.router.routes.insert(0, Mount("/ratchet", app=_ReportFiles(reports)))
-    if console is not None:
-        from console.app import Console
+        app.router.routes.insert(0, Mount("/ratchet", app=_ReportFiles(job.reports)))
+    if job.pages.console is None:
+        return guard
+    from console.app import Console
+    from console.label_proxy import LabelProxy
 
-        pages = Console(tuple(console), command_line(reports), RUNS_PATH)
-        app.router.routes[:0] = pages.routes()
-    return app
+    console = Console(tuple(job.pages.console), command_line(job.reports), RUNS_PATH)
+    app.router.routes[:0] = console.routes()
+    return LabelProxy(guard, console.label_names)
 
 
 def command_line(worker: Path | None) -> "CommandLine":

@@ -141,7 +141,7 @@ class Registry:
 
     @property
     def _path(self) -> Path:
-        return self.layout.root / "registry.json"
+        return self.layout.registry
 
     def _read(self) -> list[Submission]:
         try:

@@ -2,15 +2,19 @@
 
 import html
 import json
+import re
 from pathlib import Path
 
 import pytest
 from html_checks import complaints
 from rich.console import Console
 from shown_console import Shown, campaign
+from written_campaign import Written
 
 from console.app import PREFIX
+from console.campaigns import Board
 from console.recipes import changed_words, recipe_fields
+from dpo_core.atomic import write_json
 from dpo_core.campaign.failure import read_failure
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.lock import locked
@@ -124,6 +128,22 @@ def test_form_of_a_recipe_becomes_overrides(shown: Shown) -> None:
     assert engine.choices == ("vllm", "transformers")
     code, said = shown.post(f"{PREFIX}/submit", config="recipe.yaml")
     assert code == 400 and "ratchet up" in said
+
+
+def test_recipes_come_with_ratchet(shown: Shown) -> None:
+    page = shown.get(f"{PREFIX}/start")
+    assert page.index("Configs here") < page.index("Recipes that come with Ratchet")
+    [link] = re.findall(r'href="([^"]*smollm2-cpu.yaml)"', page)
+    assert "policy.model" in shown.get(html.unescape(link))
+
+
+def test_submitted_campaigns_are_shown_wherever_they_are(tmp_path: Path) -> None:
+    there = Written(tmp_path / "elsewhere" / "far", name="far")
+    board = Board((tmp_path / "campaigns",), tmp_path / "worker")
+    assert board.all() == []
+    submitted = [{"root": str(there.root)}, {"root": str(tmp_path / "not-yet-begun")}]
+    write_json(Layout(tmp_path / "worker").registry, submitted)
+    assert [one.name for one in board.all()] == ["far"]
 
 
 def test_changes_are_noticed(shown: Shown) -> None:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
+from urllib.parse import urljoin
 
 import pytest
 import uvicorn
@@ -13,7 +14,12 @@ from html_checks import nameless
 from shown_console import Shown, campaign, open_console
 
 from console.app import create_app
+from console.label_proxy import LabelProxy
+from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.waiting import Waiting, write_waiting
 from flows.prefect.server import free_port
+from labeling.server.credentials import write_credentials
+from tests.shared_argilla import SharedArgilla
 from tests.until import until
 
 if TYPE_CHECKING:
@@ -28,9 +34,8 @@ PHONE = {"width": 390, "height": 800}
 def served(shown: Shown) -> Iterator[str]:
     """Its address. The guard before it has tests of its own."""
     port = free_port()
-    config = uvicorn.Config(
-        create_app(shown.console), port=port, log_level="warning", lifespan="off"
-    )
+    app = LabelProxy(create_app(shown.console), shown.console.label_names)
+    config = uvicorn.Config(app, port=port, log_level="warning", lifespan="off")
     server = uvicorn.Server(config)
     thread = Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
     thread.start()
@@ -62,6 +67,27 @@ def test_approving_takes_two_clicks(page: tuple["Page", Shown]) -> None:
     there.get_by_role("button", name="Keep round 1").click()
     there.get_by_text("Done").first.wait_for()
     assert (shown.folder / "campaigns/asking/decisions.jsonl").exists()
+
+
+def test_labels_are_given_at_the_consoles_port_but_in_another_origin(
+    page: tuple["Page", Shown], browser: "Browser", argilla: SharedArgilla
+) -> None:
+    there, shown = page
+    write_credentials(shown.folder / "argilla", argilla.credentials)
+    asked = f"{argilla.access.url}/datasets"
+    waiting = Waiting(2, "d", asked, 20, 7, "2026-01-01", None, "waits")
+    write_waiting(Layout(shown.folder / "campaigns/labels"), waiting)
+    button = there.get_by_role("link", name="Label", exact=True)
+    labels = browser.new_page()
+    labels.set_default_timeout(WAIT_MS)
+    labels.goto(urljoin(there.url, button.get_attribute("href")))
+    labels.wait_for_url(f"{there.url.replace('127.0.0.1', 'labels.localhost')}datasets*")
+    token = "{headers: {Authorization: localStorage['auth._token.local']}}"
+    me = labels.evaluate(f"fetch('/api/v1/me', {token}).then((answer) => answer.json())")
+    assert me["username"] == argilla.credentials.username
+    read = f"fetch({there.url!r}).then(() => 'read', () => 'refused')"
+    assert there.evaluate(read) == "read" and labels.evaluate(read) == "refused"
+    labels.close()
 
 
 def test_comparing_takes_three_clicks(page: tuple["Page", Shown]) -> None:

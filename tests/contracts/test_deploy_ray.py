@@ -183,7 +183,8 @@ def test_pods_run_one_image_without_rights_or_secrets_of_their_own(name: str) ->
 
 def test_the_image_has_the_ray_that_is_tested() -> None:
     assert f"ray[default]{RAY.removeprefix('ray')}" in IMAGE
-    assert "RAY_USAGE_STATS_ENABLED=0" in IMAGE and "USER 1000" in IMAGE
+    assert "RAY_USAGE_STATS_ENABLED=0 RAY_USAGE_STATS_REPORT_URL=http://127.0.0.1:9/" in IMAGE
+    assert "USER 1000" in IMAGE
 
 
 @pytest.mark.parametrize("code, job", [(0, 0), (1, 1), (2, 2), (75, 0), (130, 130)])

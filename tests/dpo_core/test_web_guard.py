@@ -72,6 +72,7 @@ def status(guarded: Guard, *arguments: str, **options: Any) -> tuple[int, str]:
         ("localhost:4200", HERE),
         ("LOCALHOST", HERE),
         ("localhost.:4200", HERE),
+        ("labels.localhost:4200", HERE),
         ("[::1]:4200", HERE),
         ("127.0.0.1:9999", HERE),  # a tunnel of the user's own
         ("192.168.1.5:4200", LAN),  # the address that the connection came in by

@@ -3,10 +3,13 @@
 strace sees every process that a command starts, and libraries that open sockets past Python.
 """
 
+import os
 import re
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -27,11 +30,34 @@ def traced(
 ) -> subprocess.CompletedProcess:  # type: ignore[type-arg]
     """Run a command as a user would, under strace with all that it starts, so that none is
     forked."""
-    kept = {name: value for name, value in env.items() if name not in (*_SILENT_IN, SOCKET)}
-    strace = ["strace", "-f", "--seccomp-bpf", "-qq", "-s", "200", "-e", f"trace={_CALLS}"]
     return subprocess.run(  # type: ignore[call-overload,no-any-return]
-        [*strace, "-o", str(trace), "--", *command], env=kept, **options
+        _under_strace(command, trace), env=_as_users(env), **options
     )
+
+
+@contextmanager
+def tracing(
+    command: Sequence[str], trace: Path, env: Mapping[str, str], cwd: Path
+) -> Iterator[None]:
+    """The same for a command that goes on: it runs while this lasts, then gets SIGTERM."""
+    trace.touch()
+    with subprocess.Popen(_under_strace(command, trace), env=_as_users(env), cwd=cwd) as strace:
+        try:
+            yield
+        finally:
+            children = Path(f"/proc/{strace.pid}/task/{strace.pid}/children").read_text().split()
+            for child in children:
+                os.kill(int(child), signal.SIGTERM)
+            strace.wait(60)
+
+
+def _under_strace(command: Sequence[str], trace: Path) -> list[str]:
+    how = ["-f", "--seccomp-bpf", "-qq", "-s", "200", "-e", f"trace={_CALLS}"]
+    return ["strace", *how, "-o", str(trace), "--", *command]
+
+
+def _as_users(env: Mapping[str, str]) -> Mapping[str, str]:
+    return {name: value for name, value in env.items() if name not in (*_SILENT_IN, SOCKET)}
 
 
 def calls_elsewhere(trace: Path) -> Iterator[str]:

@@ -4,20 +4,26 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 import yaml
-from called import calls_elsewhere, traced
+from called import calls_elsewhere, traced, tracing
 from small_campaign import RUN, Campaign
 from user_folder import ROOT, TIMEOUT_S, TINY, user_folder
 from written_campaign import Written
 
 from dpo_core.campaign.layout import Layout
 from dpo_core.children import SILENT
+from flows.prefect.server import free_port
 from labeling.audit.checks import CHECKS
 from tests.flows.tracking.mlflow_server import folder_of
+from tests.until import until
 
+SCALE = ROOT / "docs" / "scale.md"
+CLOUDS = ("169.254.169.254", "metadata\\6google\\10internal")
+"""The addresses at which clouds describe a machine, as strace writes them."""
 KNOCKS = """
 import socket
 
@@ -37,6 +43,7 @@ except OSError:
 """
 TELL = """
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from flows.tracking.background import update_trackers
 
@@ -44,6 +51,7 @@ update_trackers(Path(sys.argv[1]), sys.exit)
 """
 ANSWER = """
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from labeling.server import running
 
@@ -115,9 +123,32 @@ def test_engines_on_a_cluster_call_nobody(tmp_path: Path) -> None:
     width = "policy.build_args.hidden_size=256"  # vLLM takes no narrower heads
     changes = ("rounds=1", width, "sampling.engine=vllm", "compute.kind=ray")
     options = [part for change in changes for part in ("--set", change)]
-    assert calls(tmp_path, "-m", "flows.cli", *RUN, *options) == []
+    assert beyond_clouds(calls(tmp_path, "-m", "flows.cli", *RUN, *options)) == []
     made = {entry.step for entry in campaign.entries()}
     assert {"completions", "training", "gate"} <= made
+
+
+@pytest.mark.proof
+def test_a_cluster_started_as_documented_calls_nobody(tmp_path: Path) -> None:
+    """Ray's head reports where it is told to, which is nowhere."""
+    lines = SCALE.read_text(encoding="utf-8").splitlines()
+    exports = [line.partition(" #")[0].split()[1] for line in lines if "export RAY_USAGE" in line]
+    variables = dict(export.split("=", 1) for export in exports)
+    assert variables == {name: SILENT[name] for name in variables} and len(variables) == 2
+    trace, ray = tmp_path / "trace", str(Path(sys.executable).with_name("ray"))
+    head = ("--head", "--block", f"--port={free_port()}", "--num-cpus=1")
+    kept = {name: value for name, value in os.environ.items() if name not in SILENT}
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 64}
+    with tracing([ray, "start", *head], trace, {**kept, **token, **variables}, cwd=tmp_path):
+        nowhere = "sin_port=htons(9)"
+        until(lambda: nowhere in trace.read_text(errors="replace"), lambda: "it never reported")
+    assert beyond_clouds(calls_elsewhere(trace)) == []
+
+
+def beyond_clouds(calls: Iterable[str]) -> list[str]:
+    """Without those by which Ray's head asks which cloud it is in; no setting of it prevents them,
+    and with reports switched off the answer stays on the machine."""
+    return [call for call in calls if not any(mark in call for mark in CLOUDS)]
 
 
 @pytest.mark.proof

@@ -238,7 +238,7 @@ def test_a_campaign_on_nodes_with_disks_of_their_own(
     for step, name in (
         ("completions", "completions.parquet"),
         ("training", "policy/model.safetensors"),
-        ("answers", "answers.parquet"),
+        ("answers", "completions.parquet"),
     ):
         ours, theirs = there.artifact(1, step).entry, here.artifact(1, step).entry
         assert ours.outputs.keys() == theirs.outputs.keys()
