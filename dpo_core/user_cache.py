@@ -27,6 +27,7 @@ def cache_bytes() -> float:
         gib = math.nan
     if not gib >= 0:
         raise ConfigError(
-            f"{SIZE}={given} is no size", "Give it in GiB, such as 5, or 0 for no cache of bases."
+            f"{SIZE} must be a size in GiB, at least 0 (found {given})",
+            "Set it to a number such as 5, or to 0 for no cache of bases.",
         )
     return gib * 2**30

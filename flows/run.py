@@ -111,7 +111,7 @@ def open_campaign(
     check_functions(config)
     check_trackers(config.track)
     check_folder(layout)
-    cache_bytes()  # raises for a size that is none
+    cache_bytes()  # raises for an invalid size
     check_before_run(config, root, with_prefect=with_prefect)
     check_bucket(layout, config)
     with (

@@ -95,7 +95,9 @@ def test_only_what_is_known_by_content_is_kept(changed: dict[str, Any], reusable
 
 
 @pytest.mark.parametrize("size", ["many", "-1", "nan"])
-def test_size_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, size: str) -> None:
+def test_size_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch, size: str) -> None:
     monkeypatch.setenv(SIZE, size)
-    with pytest.raises(ConfigError, match=f"{SIZE}={size} is no size"):
+    with pytest.raises(
+        ConfigError, match=rf"{SIZE} must be a size in GiB, at least 0 \(found {size}\)"
+    ):
         cache_bytes()
