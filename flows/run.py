@@ -61,7 +61,7 @@ def run_campaign(
     with_prefect: bool = True,
     wait: bool = False,
     recompute: bool = False,
-    reuse_base: bool = True,
+    reuse_base: bool = False,
 ) -> None:
     """Run or resume the campaign in `root`, holding its lock; see flows.campaign.
 
