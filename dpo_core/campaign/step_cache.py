@@ -69,15 +69,17 @@ class StepCache(Generic[Facts]):
                 if file_sha256(out / name) != expected:
                     raise ValueError(f"{name} is not what was kept")
             result = StepResult(**recorded | {"facts": self._facts.read(recorded["facts"])})
-            os.utime(entry)  # so that it counts as used
         except (OSError, ValueError, KeyError, TypeError) as error:
             if isinstance(error, OSError) and error.errno in OUT_OF_SPACE_ERRNOS:
                 raise  # of the campaign's disk, which the copy is on
             _empty(out)
-            if entry.exists():  # not removed by another run meanwhile
+            # Another run may have removed it meanwhile, or it may be another user's.
+            if entry.exists() and not isinstance(error, PermissionError):
                 self._remove(entry)
                 self._say(f"! {entry} was damaged and is made anew: {error}")
             return None
+        with suppress(OSError):  # it counts as used, unless the disk is read-only
+            os.utime(entry)
         self._say(f"base: copied from {self.folder}, where an earlier campaign left it")
         return result
 
@@ -139,7 +141,14 @@ def _used(entry: Path) -> float:
 
 
 def _copy(folder: Path, to: Path) -> None:
-    shutil.copytree(folder, to, copy_function=shutil.copyfile, dirs_exist_ok=True)
+    """File by file: `shutil.copytree` hides what the disk said."""
+    for path in folder.rglob("*"):
+        target = to / path.relative_to(folder)
+        if path.is_dir():
+            target.mkdir(parents=True, exist_ok=True)
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
 
 
 def _empty(folder: Path) -> None:

@@ -1,6 +1,9 @@
 """A cache of steps that several campaigns share: nothing damaged is taken from it, and nothing that
 goes wrong with it is an error."""
 
+import errno
+import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -85,6 +88,51 @@ def test_what_is_larger_than_the_cache_is_not_kept(tmp_path: Path) -> None:
     run = Run(tmp_path, most_bytes=len(WEIGHTS) - 1)
     run.obtain("a", "1")
     assert not run.cache.folder.exists()
+
+
+def test_entry_on_a_read_only_disk_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tmp_path)
+    run.obtain("a", "1")
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, "read-only file system")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    run.obtain("a", "2")
+    assert run.make.calls == 1 and not any("damaged" in line for line in run.said)
+
+
+def test_full_disk_of_the_campaign_is_no_fault_of_the_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tmp_path)
+    run.obtain("a", "1")
+    (tmp_path / "2").mkdir()
+
+    def fill(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    with monkeypatch.context() as full, pytest.raises(OSError, match="no space left"):
+        full.setattr(shutil, "copyfile", fill)
+        run.cache.obtain("a", tmp_path / "2", run.make)
+    run.obtain("a", "3")
+    assert run.make.calls == 1 and (run.cache.folder / "a").exists()
+
+
+def test_full_disk_of_the_cache_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tmp_path)
+
+    def fill(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "copyfile", fill)
+        run.obtain("a", "1")
+    assert [*run.cache.folder.iterdir()] == [] and run.said == []
 
 
 def test_place_that_cannot_be_written_to_is_no_error(tmp_path: Path) -> None:
