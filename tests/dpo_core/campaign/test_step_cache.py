@@ -11,7 +11,8 @@ from threading import Barrier
 import pytest
 
 from dpo_core.campaign.artifacts import StepResult
-from dpo_core.campaign.step_cache import FILES, RESULT, StepCache
+from dpo_core.campaign.step_cache import FILES, RESULT, StepCache, machine_key
+from dpo_core.processor import describe_processors
 from dpo_core.training.results import BaseFacts
 
 MADE = StepResult(3, 2, {"too_long": 1}, BaseFacts(policy="p", steps=7), {"torch": "2"})
@@ -141,6 +142,13 @@ def test_place_that_cannot_be_written_to_is_no_error(tmp_path: Path) -> None:
     run.obtain("a", "1")
     run.obtain("a", "2")
     assert run.make.calls == 2 and run.said == []
+
+
+def test_key_knows_threads_code_and_processors() -> None:
+    makes = "dpo_core.training.warm_start.base_policy:prepare_base"
+    threads, code, *_, processors = machine_key(makes, 1)
+    assert threads == 1 and code != machine_key("dpo_core.hashing:digest", 1)[1]
+    assert processors == describe_processors() != []
 
 
 def test_two_runs_at_once(tmp_path: Path) -> None:
