@@ -4,7 +4,6 @@ Nothing runs meanwhile: the state is in `waiting.json` and on the label server.
 """
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.waiting import Waiting, read_waiting, write_waiting
@@ -14,7 +13,7 @@ from labeling.people.answers import AnswerCounts, count_answers, latest_answers
 from labeling.people.config import PeopleConfig
 from labeling.people.label_queue import QueueCounts
 from labeling.people.log import LabelLog, RoundLog
-from labeling.server import DEFAULT_FOLDER, Access, find_access
+from labeling.server import Access, find_access
 
 _FEW = 1000
 """Records that are read in a second or two; more are read only when it may pay."""
@@ -84,7 +83,7 @@ def is_past_deadline(people: PeopleConfig, log: RoundLog, now: datetime) -> bool
 
 def server_access(people: PeopleConfig) -> Access:
     """The campaign's label server. Raises BadInput when none was ever named."""
-    return find_access(Path(people.server_dir) if people.server_dir else DEFAULT_FOLDER)
+    return find_access(people.server_folder)
 
 
 def _update_counts(people: PeopleConfig, log: LabelLog) -> AnswerCounts:

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from dpo_core.config import Count, Positive, PositiveShare, Section, Share
+from dpo_core.jobs import Lifetime
 
 
 class SamplingConfig(Section):
@@ -39,7 +40,7 @@ class SamplingConfig(Section):
         description="prompts sampled and written as one unit; on devices whose sums depend on the "
         "batch it changes last bits; shards already sampled are kept",
     )
-    keep_worker: Literal["auto", "campaign", "step"] = Field(
+    keep_worker: Lifetime = Field(
         "auto",
         description="lifetime of the processes that sample, judge and train: the campaign, or one "
         "step; auto: campaign on CPU, step on GPU, where each needs the memory",

@@ -3,7 +3,7 @@
 Text by users, annotators and models is escaped, so that it cannot act as markdown.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dpo_core.campaign.ledger import Entry
@@ -11,6 +11,7 @@ from dpo_core.campaign.round_metrics import RoundMetrics
 from dpo_core.gguf.header import names_gguf
 from dpo_core.records import is_person
 from dpo_core.text import counted, visible
+from dpo_core.training.results import TrainingFacts
 from flows.config import CampaignConfig
 from labeling.exchange.markdown import code, escape, front_matter, table
 from labeling.judges.config import AnyJudgeConfig, members
@@ -159,8 +160,10 @@ def _rounds(facts: PolicyFacts) -> list[str]:
         )
         for row in facts.rounds
     ]
-    training, trained = facts.config.training, _trained_with(facts)
-    rate = trained.get("learning_rate", training.learning_rate)
+    training = facts.config.training
+    trained = [entry for entry in facts.steps if entry.step == "training"][:1]
+    recorded = [TrainingFacts.read(entry.facts).settings.learning_rate for entry in trained]
+    rate = next(iter(recorded), None) or training.learning_rate
     counts = ("prompts", "preferences")
     gained = ("wins vs base", "KL to base", "weights")
     header = ("round", "promoted", "in this policy", *counts, *gained)
@@ -171,12 +174,6 @@ def _rounds(facts: PolicyFacts) -> list[str]:
         "used other values. Each round starts from the last promoted policy.",
         table(header, rows),
     ]
-
-
-def _trained_with(facts: PolicyFacts) -> Mapping[str, object]:
-    """Settings that the training recorded; empty for older versions of Ratchet."""
-    settings = (entry.facts.get("settings") for entry in facts.steps if entry.step == "training")
-    return next(settings, None) or {}
 
 
 def _judges(config: CampaignConfig) -> list[str]:

@@ -11,9 +11,8 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from platformdirs import user_cache_path
-
 from dpo_core.atomic import write_text
+from dpo_core.user_cache import user_cache
 from reporting.plots.model import format_place, format_point_interval
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def vega_script() -> str:
     """
     from vl_convert import javascript_bundle
 
-    cache_file = user_cache_path("ratchet") / f"vega-{version('vl-convert-python')}.js"
+    cache_file = user_cache() / f"vega-{version('vl-convert-python')}.js"
     with suppress(OSError, ValueError):
         digest, script = cache_file.read_text(encoding="utf-8").split("\n", 1)
         if digest == f"// {csp_hash(script)}":

@@ -62,6 +62,7 @@ def train(
             config=config,
             seed=seed,
             threads=session.threads,
+            keep_worker=session.config.sampling.keep_worker,
         )
         result = session.train(job)
         facts = TrainingFacts(
@@ -173,6 +174,7 @@ def reference(session: Session, number: int, last: Policy, policy: Policy, rate:
             to_dir=inputs.path("policy"),
             out_dir=folder / "policy",
             rate=rate,
+            keep_worker=session.config.sampling.keep_worker,
         )
         return StepResult(facts=session.train(job))
 

@@ -1,10 +1,14 @@
 """Configuration of how people are asked. Loading it imports nothing heavy."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from dpo_core.config import Count, Positive, Section, Share
+
+DEFAULT_FOLDER = Path("argilla")
+"""Default folder of `ratchet label serve`, in the current directory."""
 
 
 class PeopleConfig(Section):
@@ -50,6 +54,11 @@ class PeopleConfig(Section):
         "keep waiting, or stop with an error",
     )
     poll_s: Positive = Field(15.0, le=60, description="seconds between polls of the server")
+
+    @property
+    def server_folder(self) -> Path:
+        """Folder of the label server, relative to where the campaign runs."""
+        return Path(self.server_dir or DEFAULT_FOLDER)
 
     @model_validator(mode="after")
     def _possible(self) -> "PeopleConfig":
