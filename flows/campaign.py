@@ -22,6 +22,7 @@ from flows.gate.attempts import find_best_policy
 from flows.gate.question import pending_question
 from flows.notify import notify_decision, read_decision_sentence
 from flows.older.faults import report_older_rounds
+from flows.people import close_last_queue
 from flows.prefect.tasks import run_flow, step
 from flows.round import prepare, run_round
 from flows.round_state import EvaluatedPolicy, Policy, RoundContext, RoundRecord
@@ -68,6 +69,7 @@ def run_rounds(session: Session, *, with_prefect: bool) -> None:
         stopped = find_gate_stop(session, record)
     session.progress.flush_cached()
     record_stop(session, stopped)
+    close_last_queue(session.layout, session.config)
 
 
 def _run_round(session: Session, context: RoundContext) -> tuple[EvaluatedPolicy, RoundRecord]:

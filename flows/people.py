@@ -3,15 +3,20 @@
 Nothing runs meanwhile: the state is in `waiting.json` and on the label server.
 """
 
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
+from dpo_core.campaign.branching import read_origin
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.waiting import Waiting, read_waiting, write_waiting
 from dpo_core.errors import RatchetError
 from flows.config import CampaignConfig
+from labeling.judges.config import asks_people
 from labeling.people.answers import AnswerCounts, count_answers, latest_answers
 from labeling.people.config import PeopleConfig
-from labeling.people.label_queue import QueueCounts
+from labeling.people.label_queue import QueueCounts, SharedAgreement
 from labeling.people.log import LabelLog, RoundLog
 from labeling.server import Access, find_access
 
@@ -79,6 +84,56 @@ def find_deadline(people: PeopleConfig, log: RoundLog) -> datetime | None:
 def is_past_deadline(people: PeopleConfig, log: RoundLog, now: datetime) -> bool:
     deadline = find_deadline(people, log)
     return deadline is not None and now >= deadline
+
+
+def find_queue(layout: Layout, campaign: str) -> str:
+    """Id of the campaign's lasting queue, where people find what every round asks.
+
+    Before any round has asked it is a new one, random in part, since campaigns may share a name.
+    """
+    origin = read_origin(layout)
+    inherited = origin.round if origin is not None else 0  # a branch's parent has its own queue
+    for number in layout.round_numbers():
+        queue = LabelLog(layout.labels(number)).read().queue if number > inherited else None
+        if queue is not None:
+            return queue
+    return f"{campaign}-{secrets.token_hex(3)}"
+
+
+def close_queue(
+    people: PeopleConfig,
+    log: RoundLog,
+    agreement: Mapping[str, SharedAgreement] | None = None,
+    *,
+    campaign: bool = False,
+) -> None:
+    """Tell people that a round needs no more answers; campaign: and that no round follows;
+    agreement: and each of these names how they did.
+
+    A label server that does not answer keeps nobody from going on.
+    """
+    from labeling.people.argilla_http import IMPATIENT
+    from labeling.people.argilla_queue import ArgillaQueue
+
+    if log.dataset is None:
+        return
+    with (
+        suppress(RatchetError),
+        ArgillaQueue(server_access(people), people.workspace, IMPATIENT) as queue,
+    ):
+        dataset = queue.find(log.dataset)
+        if dataset is not None:
+            queue.close(dataset, campaign=campaign)
+            if agreement is not None:
+                queue.show_agreement(dataset, agreement)
+
+
+def close_last_queue(layout: Layout, config: CampaignConfig) -> None:
+    """Tell people that the campaign has ended."""
+    if asks_people(config.judge):
+        logs = [path for n in layout.round_numbers() if (path := layout.labels(n)).exists()]
+        if logs:
+            close_queue(config.people_config, LabelLog(logs[-1]).read(), campaign=True)
 
 
 def server_access(people: PeopleConfig) -> Access:

@@ -7,6 +7,7 @@ nothing; the next run resumes at the same point.
 import secrets
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,20 +21,29 @@ from dpo_core.hashing import content_id
 from dpo_core.records import LabelRow
 from dpo_core.schemas import ASKED, LABELS
 from dpo_core.tables import read_rows, write_rows
-from flows.people import describe_waiting, is_past_deadline, server_access
+from flows.people import (
+    close_queue,
+    describe_waiting,
+    find_queue,
+    is_past_deadline,
+    server_access,
+)
 from flows.read_records import read_candidates, read_judgements, read_pairs, read_reliability
 from flows.round_state import parquet_inputs
 from flows.session import Session
+from labeling.aggregation.annotators import measure_annotators
 from labeling.aggregation.calibration import unreliable_pairs
 from labeling.judges.config import asks_people
 from labeling.pairs.for_people import LabelPlan, choose_for_people, split_budget
 from labeling.people.answers import AnswerCounts, asked_rows, label_rows, latest_answers
 from labeling.people.config import PeopleConfig
 from labeling.people.gold import read_gold
+from labeling.people.label_queue import CampaignQueue, SharedAgreement
 from labeling.people.log import LabelLog, RoundLog
 from labeling.people.task import (
     Item,
     ItemBuilder,
+    are_continuations,
     joint_opinion,
     pick_gold,
     plan_items,
@@ -43,7 +53,15 @@ from labeling.people.task import (
 if TYPE_CHECKING:
     from labeling.people.asking import Task
 
-_WAITING_ONLY = {"quorum", "deadline_hours", "at_deadline", "poll_s", "server_dir", "workspace"}
+_WAITING_ONLY = {
+    "show_agreement",
+    "quorum",
+    "deadline_hours",
+    "at_deadline",
+    "poll_s",
+    "server_dir",
+    "workspace",
+}
 
 
 def ask_people(
@@ -98,6 +116,8 @@ class _LabelRound:
         self.people: PeopleConfig = session.config.people_config
         self.seed = session.seed("labels", number)
         self.log = LabelLog(session.layout.labels(number))
+        # Where people are asked is no input of what they are asked.
+        self.queue = find_queue(session.layout, session.config.name)
         self.guidelines = read_guidelines(self.people.guidelines)
         recipe = {
             **self.people.model_dump(mode="json", exclude={*_WAITING_ONLY, "gold"}),
@@ -123,6 +143,7 @@ class _LabelRound:
         asked = [log.asked[item.record_id] for item in items]
         rows = list(label_rows(asked, latest_answers(log.answers.values())))
         write_rows(folder / "labels.parquet", rows, LABELS)
+        close_queue(self.people, log, _agreement(rows) if self.people.show_agreement else None)
         left_out = ended_by == "deadline, use"
         write_rows(folder / "asked.parquet", asked_rows(asked, rows, left_out=left_out), ASKED)
         ids = [record.pair_id for record in asked if record.kind == "pair"]
@@ -164,17 +185,26 @@ class _LabelRound:
         from labeling.people.argilla_parts import Questions
         from labeling.people.asking import Task
 
-        people = self.people
+        people, campaign = self.people, self.session.config.name
         questions = Questions(people.min_submitted, people.strength, people.comment)
         identity = content_id(questions.min_submitted, questions.strength, questions.comment)
         log = self.log.read()
         if log.dataset is None or log.questions != identity:
             # Random, because two campaigns may share a name, and folders move.
-            name = f"{self.session.config.name}-{secrets.token_hex(3)}-round-{self.number:02d}"
-            self.log.log_opened(name, identity)
+            name = f"{campaign}, round {self.number} ({secrets.token_hex(3)})"
+            continuation = are_continuations(items)
+            self.log.log_opened(name, identity, self.queue, continuation=continuation)
             log = self.log.read()
-        assert log.dataset is not None, "just opened"
-        return Task(log.dataset, questions, self.guidelines, items, people.quorum, self.plan)
+        assert log.dataset is not None and log.queue is not None, "just opened"
+        return Task(
+            log.dataset,
+            replace(questions, continuation=log.continuation),
+            self.guidelines,
+            items,
+            people.quorum,
+            self.plan,
+            CampaignQueue(log.queue, campaign, self.number, self.session.config.rounds),
+        )
 
     def _ask(self, task: "Task") -> str:
         """Push pairs and collect answers; returns the URL to label at."""
@@ -246,6 +276,13 @@ def _missing(asked: Sequence[str], rows: Sequence[LabelRow]) -> dict[str, int]:
         "unanswered": sum(pair not in answered for pair in asked),
     }
     return {reason: count for reason, count in reasons.items() if count}
+
+
+def _agreement(rows: Sequence[LabelRow]) -> dict[str, SharedAgreement]:
+    return {
+        name: SharedAgreement(each.gold.hits, each.gold.n, each.repeats.hits, each.repeats.n)
+        for name, each in measure_annotators(rows).items()
+    }
 
 
 def _facts(rows: Sequence[LabelRow], items: Sequence[Item]) -> LabelsFacts:

@@ -26,6 +26,10 @@ class Rate:
         """
         return cls(sum(hits) / len(hits) if hits else None, len(hits))
 
+    @property
+    def hits(self) -> int:
+        return round((self.value or 0.0) * self.n)
+
 
 @dataclass(frozen=True)
 class Kappa:

@@ -46,6 +46,7 @@ class ArgillaHttp:
 
     def __init__(self, access: Access, patience: Patience) -> None:
         self.public_url = public_url(access.url)
+        self._root = access.url
         self._patience = patience
         self._client = httpx.Client(
             base_url=f"{access.url}/api/v1/",
@@ -79,6 +80,18 @@ class ArgillaHttp:
                 raise self._no_response(failure)
             time.sleep(wait)
         raise AssertionError("the last wait is None")
+
+    def put_on_server(self, path: str, content: object) -> None:
+        """PUT to an address of the server that is not of Argilla's API."""
+        self.call("PUT", f"{self._root}{path}", json=content)
+
+    def has_script(self, path: str) -> bool:
+        """Whether the server has that script, of those that an embedded one adds to Argilla."""
+        try:
+            response = self._client.get(f"{self._root}{path}")
+        except httpx.HTTPError:
+            return False
+        return response.is_success and "javascript" in response.headers.get("content-type", "")
 
     def _bad_key(self) -> LabelsError:
         return LabelsError(

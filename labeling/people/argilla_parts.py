@@ -11,11 +11,15 @@ _STRENGTHS = (1, 2, 3)
 
 @dataclass(frozen=True)
 class Questions:
-    """What people are asked about each record; fixed once the dataset exists."""
+    """What people are asked about each record; fixed once the dataset exists.
+
+    continuation: prompts are texts that the responses continue, not turns of a chat.
+    """
 
     min_submitted: int
     strength: bool
     comment: bool
+    continuation: bool = False
 
 
 def dataset_parts(questions: Questions) -> dict[str, list[dict[str, object]]]:
@@ -27,7 +31,7 @@ def dataset_parts(questions: Questions) -> dict[str, list[dict[str, object]]]:
         parts.append(_question_part("comment", "Comment", {"type": "text", "use_markdown": False}))
     return {
         "fields": [
-            _field_part("prompt", "Prompt", "chat"),
+            _field_part("prompt", *(_TEXT if questions.continuation else _CHAT)),
             _field_part("response_a", "Response A", "text"),
             _field_part("response_b", "Response B", "text"),
         ],
@@ -39,6 +43,8 @@ def dataset_parts(questions: Questions) -> dict[str, list[dict[str, object]]]:
     }
 
 
+_CHAT = "Prompt", "chat"
+_TEXT = "Prompt, which the responses continue", "text"
 _CHOOSE = {
     "type": "label_selection",
     "options": [{"value": choice, "text": choice} for choice in CHOICES],
@@ -64,12 +70,13 @@ def _field_part(name: str, title: str, kind: str) -> dict[str, object]:
     return {"name": name, "title": title, "required": True, "settings": settings}
 
 
-def make_record(item: Item, question: str) -> dict[str, object]:
+def make_record(item: Item, question: str, *, continuation: bool = False) -> dict[str, object]:
     """A record in Argilla's JSON; `question`: id of the question that a suggestion answers."""
+    chat = [{"role": role, "content": content} for role, content in item.seen.prompt]
     record: dict[str, object] = {
         "external_id": item.record_id,
         "fields": {
-            "prompt": [{"role": role, "content": content} for role, content in item.seen.prompt],
+            "prompt": item.seen.prompt_text() if continuation else chat,
             "response_a": item.seen.response_a,
             "response_b": item.seen.response_b,
         },

@@ -5,12 +5,21 @@ answers needs, and gives up at the first failure.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TypedDict
 
 from dpo_core.tables import batched
 from labeling.people.argilla_http import PATIENT, ArgillaHttp, Patience, RequestRefused
 from labeling.people.argilla_parts import Questions, batches, dataset_parts, make_record
-from labeling.people.label_queue import Dataset, Progress, QueueCounts, QueueRecord
+from labeling.people.label_queue import (
+    CampaignQueue,
+    Dataset,
+    Progress,
+    QueueCounts,
+    QueueRecord,
+    SharedAgreement,
+)
 from labeling.people.task import Item
 from labeling.server import Access
 
@@ -18,6 +27,10 @@ PAGE = 500
 _BATCH = 250
 _DELETE_AT_ONCE = 100
 _READY = "ready"
+_OURS = "ratchet"
+"""Key of what is said in a dataset's metadata."""
+_QUEUE_SCRIPT = "/ratchet/static/campaign.js"
+"""Of the page at /campaign/ID, which the embedded server has."""
 _CONFLICT, _UNPROCESSABLE = 409, 422
 
 
@@ -29,6 +42,7 @@ class DatasetEntry(TypedDict):
     workspace_id: str
     status: str
     guidelines: str | None
+    metadata: dict[str, object] | None
 
 
 class ArgillaQueue:
@@ -42,19 +56,36 @@ class ArgillaQueue:
         self._call = self._http.call
         self._workspace_name = workspace
 
-    def dataset(self, name: str, questions: Questions, guidelines: str) -> Dataset:
-        """The dataset of that name, ready for labelling; created if missing."""
+    def dataset(
+        self, name: str, questions: Questions, guidelines: str, queue: CampaignQueue | None = None
+    ) -> Dataset:
+        """The dataset of that name, ready for labelling, as what `queue` leads to; created if
+        missing."""
         entry = self._find(name) or self._create(name, questions, guidelines)
         if entry["status"] != _READY:  # new, or its creation was interrupted
             self._complete(str(entry["id"]), questions)
         elif entry["guidelines"] != guidelines:
             self._call("PATCH", f"datasets/{entry['id']}", json={"guidelines": guidelines})
-        return self._as_dataset(entry)
+        if queue is not None:
+            self._describe(entry, asdict(queue))
+        url = self._address(entry, queue)
+        return Dataset(str(entry["id"]), str(entry["name"]), url, questions.continuation)
 
     def find(self, name: str) -> Dataset | None:
         """The dataset of that name, or None."""
         entry = self._find(name)
-        return None if entry is None else self._as_dataset(entry)
+        if entry is None:
+            return None
+        return Dataset(str(entry["id"]), str(entry["name"]), self._address(entry, None))
+
+    def close(self, dataset: Dataset, *, campaign: bool = False) -> None:
+        """Tell people that the dataset has the answers it needs; campaign: and that no round
+        follows."""
+        entry: DatasetEntry = self._call("GET", f"datasets/{dataset.id}")
+        about = (entry.get("metadata") or {}).get(_OURS)
+        if isinstance(about, dict):
+            closed = about.get("closed") or datetime.now(UTC).isoformat(timespec="seconds")
+            self._describe(entry, {**about, "closed": closed, "over": campaign})
 
     def records(self, dataset: Dataset, progress: Progress) -> Iterator[QueueRecord]:
         """Argilla's JSON of every record with its answers, each record once.
@@ -74,6 +105,12 @@ class ArgillaQueue:
                     break
             if len(seen) >= total:
                 return
+
+    def show_agreement(self, dataset: Dataset, agreement: Mapping[str, SharedAgreement]) -> None:
+        """Tell each annotator how they did, where the server has pages for it."""
+        if self._http.has_script(_QUEUE_SCRIPT):
+            said = {name: asdict(each) for name, each in agreement.items()}
+            self._http.put_on_server(f"/ratchet/agreement/{dataset.id}", said)
 
     def push(self, dataset: Dataset, items: Sequence[Item], progress: Progress) -> None:
         """Send items in batches, skipping those already on the server."""
@@ -145,9 +182,22 @@ class ArgillaQueue:
             if refused.status != _CONFLICT:
                 raise
 
-    def _as_dataset(self, entry: DatasetEntry) -> Dataset:
-        url = f"{self._http.public_url}/dataset/{entry['id']}/annotation-mode"
-        return Dataset(str(entry["id"]), str(entry["name"]), url)
+    def _describe(self, entry: DatasetEntry, about: Mapping[str, object]) -> None:
+        """Say in the dataset's metadata which queue leads to it, for the page of the queue."""
+        before = entry.get("metadata")
+        now = {**(before or {}), _OURS: dict(about)}
+        if before == now:
+            return
+        path = f"datasets/{entry['id']}"
+        if before:  # Argilla 2.8 changes no metadata that is there, except to none
+            self._call("PATCH", path, json={"metadata": None})
+        self._call("PATCH", path, json={"metadata": now})
+
+    def _address(self, entry: DatasetEntry, queue: CampaignQueue | None) -> str:
+        """Of the queue where the server has such pages, else of the dataset."""
+        if queue is not None and self._http.has_script(_QUEUE_SCRIPT):
+            return f"{self._http.public_url}/campaign/{queue.id}"
+        return f"{self._http.public_url}/dataset/{entry['id']}/annotation-mode"
 
     def _find(self, name: str) -> DatasetEntry | None:
         items: list[DatasetEntry] = self._call("GET", "me/datasets")["items"]
@@ -175,7 +225,10 @@ class ArgillaQueue:
         return page["items"], page["total"]
 
     def _push(self, dataset: Dataset, batch: Sequence[Item], question: str) -> None:
-        records = {item.record_id: make_record(item, question) for item in batch}
+        records = {
+            item.record_id: make_record(item, question, continuation=dataset.continuation)
+            for item in batch
+        }
         while records:
             try:
                 body = {"items": list(records.values())}

@@ -16,7 +16,7 @@ from labeling.people.answers import (
     read_answers,
 )
 from labeling.people.argilla_parts import Questions
-from labeling.people.label_queue import Dataset, LabelQueue, Progress, QueueRecord
+from labeling.people.label_queue import CampaignQueue, Dataset, LabelQueue, Progress, QueueRecord
 from labeling.people.log import LabelLog, RoundLog
 from labeling.people.task import Item
 
@@ -39,7 +39,8 @@ class ServerRecords:
 
 @dataclass(frozen=True)
 class Task:
-    """What a round asks of people. name: of its dataset. plan: hash of the items' inputs."""
+    """What a round asks of people. name: of its dataset. plan: hash of the items' inputs. queue:
+    where people find it."""
 
     name: str
     questions: Questions
@@ -47,6 +48,7 @@ class Task:
     items: Sequence[Item]
     quorum: float
     plan: str = ""
+    queue: CampaignQueue | None = None
 
     @property
     def record_ids(self) -> list[str]:
@@ -62,7 +64,7 @@ def ask(queue: LabelQueue, log: LabelLog, task: Task, progress: Progress) -> Dat
 
     Removes records that are no longer asked, unless somebody has begun them.
     """
-    dataset = queue.dataset(task.name, task.questions, task.guidelines)
+    dataset = queue.dataset(task.name, task.questions, task.guidelines, task.queue)
     before = log.read().asked
     log.log_asked(item.hidden for item in task.items if item.record_id not in before)
     server = collect(queue, dataset, log, progress)

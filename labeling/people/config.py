@@ -12,7 +12,7 @@ DEFAULT_FOLDER = Path("argilla")
 
 
 class PeopleConfig(Section):
-    """People label pairs in Argilla, one dataset per round.
+    """People label pairs in Argilla, one dataset per round, at one address per campaign.
 
     The server comes from the environment (ARGILLA_API_URL, ARGILLA_API_KEY), or is the one of
     `ratchet label serve` in `server_dir`.
@@ -43,6 +43,11 @@ class PeopleConfig(Section):
     )
     calibration_share: Share = Field(
         0.2, description="share of the labelled pairs picked at random for calibration"
+    )
+    show_agreement: bool = Field(
+        False,
+        description="tell annotators, once a round has its labels, how often they were right on "
+        "gold pairs and answered repeated pairs alike",
     )
     quorum: Share = Field(1.0, description="share of the pairs that must be answered")
     deadline_hours: Positive | None = Field(

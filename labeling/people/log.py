@@ -26,13 +26,16 @@ _REMEDY = (
 class RoundLog:
     """The state that a round's log describes.
 
-    dataset: name in Argilla. questions: hash of the dataset's unchangeable settings. planned: ids
-    of the records asked now, since `asked_at`. plan: hash of what decided them. asked: every record
+    dataset: name in Argilla. questions: hash of the dataset's unchangeable settings. queue: id of
+    the campaign's queue. continuation: the dataset's prompts are texts to continue. planned: ids of
+    the records asked now, since `asked_at`. plan: hash of what decided them. asked: every record
     ever asked. answers: every version of every answer. pulls: number of pulls of late answers.
     """
 
     dataset: str | None = None
     questions: str | None = None
+    queue: str | None = None
+    continuation: bool = False
     asked_at: datetime | None = None
     asked: dict[str, RecordMetadata] = field(default_factory=dict)
     planned: list[str] = field(default_factory=list)
@@ -62,8 +65,11 @@ class LabelLog:
                 ) from None
         return log
 
-    def log_opened(self, dataset: str, questions: str) -> None:
-        self._append([{"event": "opened", "dataset": dataset, "questions": questions}])
+    def log_opened(
+        self, dataset: str, questions: str, queue: str, *, continuation: bool = False
+    ) -> None:
+        facts = {"dataset": dataset, "questions": questions, "queue": queue}
+        self._append([{"event": "opened", **facts, "continuation": continuation}])
 
     def log_asked(self, records: Iterable[RecordMetadata]) -> None:
         """Call before pushing the records, so that every answer finds its record."""
@@ -101,6 +107,9 @@ def _apply(log: RoundLog, event: Mapping[str, Any]) -> None:
     match event["event"]:
         case "opened":
             log.dataset, log.questions = values["dataset"], values["questions"]
+            # Earlier versions named each dataset after its campaign and round, and knew no queue.
+            log.queue = values.get("queue") or values["dataset"].partition("-round-")[0]
+            log.continuation = values.get("continuation", False)
         case "asked":
             # A record keeps the metadata it was first pushed with.
             log.asked.setdefault(values["record_id"], RecordMetadata(**values))

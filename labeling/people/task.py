@@ -48,21 +48,33 @@ class Opinion:
 
 @dataclass(frozen=True)
 class RecordContent:
-    """What annotators see of a record; its hash is the record's id."""
+    """What annotators see of a record; the hash of its texts is the record's id.
+
+    continues: the prompt is one text, in parts, that the responses continue.
+    """
 
     prompt: tuple[tuple[str, str], ...]  # roles and contents
     response_a: str
     response_b: str
+    continues: bool = False
 
     @classmethod
     def from_texts(
-        cls, messages: Sequence[Mapping[str, str]], texts: tuple[str, str]
+        cls,
+        messages: Sequence[Mapping[str, str]],
+        texts: tuple[str, str],
+        *,
+        continues: bool = False,
     ) -> "RecordContent":
-        return cls(as_chat(messages), as_markdown(texts[0]), as_markdown(texts[1]))
+        return cls(as_chat(messages), as_markdown(texts[0]), as_markdown(texts[1]), continues)
 
     @property
     def record_id(self) -> str:
         return content_id("record", self.prompt, self.response_a, self.response_b)
+
+    def prompt_text(self) -> str:
+        """The prompt without roles."""
+        return ("" if self.continues else "\n\n").join(content for _, content in self.prompt)
 
 
 @dataclass(frozen=True)
@@ -110,7 +122,9 @@ class ItemBuilder:
         """The item of a pair of the round; `again`: a repeat, in the other order."""
         first = first_shown(self.seed, pair.pair_id, again=again)
         texts = (pair.a.text, pair.b.text) if first == "a" else (pair.b.text, pair.a.text)
-        seen = RecordContent.from_texts(_messages(pair.a.prompt), texts)
+        prompt = pair.a.prompt
+        continues = prompt.text is not None
+        seen = RecordContent.from_texts(_messages(prompt), texts, continues=continues)
         hidden = RecordMetadata(
             record_id=seen.record_id,
             pair_id=pair.pair_id,
@@ -120,7 +134,7 @@ class ItemBuilder:
             mode=self.mode,
             why=why,
         )
-        metadata = self._metadata(texts, prompt_tags(pair.a.prompt.extra))
+        metadata = self._metadata(texts, prompt_tags(prompt.extra))
         return Item(hidden, seen, metadata, self._opinion(pair.pair_id, first))
 
     def gold_item(self, gold: GoldItem) -> Item:
@@ -174,6 +188,12 @@ def plan_items(
     placed.sort(key=lambda place: place[0])
     # Identical texts repeat themselves, and a gold pair may also be one of the round's.
     return list({item.record_id: item for _, item in reversed(placed)}.values())[::-1]
+
+
+def are_continuations(items: Sequence[Item]) -> bool:
+    """Whether the round's own prompts are texts that the responses continue, all of them."""
+    own = [item.seen.continues for item in items if item.hidden.kind != "gold"]
+    return bool(own) and all(own)
 
 
 def joint_opinion(judgements: Sequence[Judgement]) -> Judgement | None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Request
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "labeling" / "people"))
-from annotators import Annotator
+from annotators import Annotator, dataset_named
 
 from tests.shared_argilla import SharedArgilla
 
@@ -98,10 +98,10 @@ def played(
     run = ("run", "small.yaml", "--campaign-dir", "campaign")
     waits = campaign.ratchet(*run, "--no-prefect")
     assert waits.returncode == WAITS, waits.stderr + waits.stdout
-    url = json.loads(campaign.layout.waiting.read_text())["url"]
+    waiting = json.loads(campaign.layout.waiting.read_text())
     with watched(browser) as seen:
-        harmed = _looked_at(seen.page, url, argilla, screenshots)
-    _answered(argilla, url)
+        harmed = _looked_at(seen.page, waiting["url"], argilla, screenshots)
+    _answered(argilla, waiting["dataset"])
     done = campaign.ratchet(*run)
     assert done.returncode == 0, done.stderr + done.stdout
     return Played(campaign, waits.stdout + done.stdout + done.stderr, seen, harmed)
@@ -124,11 +124,9 @@ def _looked_at(page: "Page", url: str, argilla: SharedArgilla, screenshots: Path
     return page.evaluate("window.harmed")
 
 
-def _answered(argilla: SharedArgilla, url: str) -> None:
+def _answered(argilla: SharedArgilla, name: str) -> None:
     person = Annotator.new(argilla.access, "mallory")
-    dataset = re.search("/dataset/([^/]+)/", url)
-    assert dataset
-    path = f"me/datasets/{dataset[1]}/records/search"
+    path = f"me/datasets/{dataset_named(argilla.access, name).id}/records/search"
     found = person.call("POST", path, json={}, params={"limit": 100})["items"]
     for number, item in enumerate(found):
         person.answer(item["record"], "AB"[number % 2], comment=COMMENT)

@@ -116,10 +116,12 @@ def sign_in(page: "Page", name: str, password: str) -> None:
 def label_all(page: "Page", picture: Path) -> Iterator[Click]:
     """One tie by key, one discard by mouse, one by key; then the longer answer, by turns."""
     total = int(page.locator("[aria-label='Total Records']").inner_text().removeprefix("of "))
-    shown = page.locator(".text_field_component .content-area")
+    fields = page.locator(".text_field_component")
+    assert fields.first.inner_text().startswith("Prompt, which the responses continue")
+    shown = fields.locator(".content-area")
     for number in range(total):
         page.wait_for_selector(f"[aria-label='Current Record']:text-is('{number + 1}')")
-        click = Click(shown.nth(0).inner_text().strip(), shown.nth(1).inner_text().strip(), "")
+        click = Click(shown.nth(1).inner_text().strip(), shown.nth(2).inner_text().strip(), "")
         better = "A" if len(click.first) >= len(click.second) else "B"
         done = {0: "Tie", 1: "discard", 2: "discard"}.get(number, better)
         by_key = number % 2 == 0

@@ -5,9 +5,11 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pyarrow as pa
 import pytest
 from rich.console import Console
@@ -24,20 +26,21 @@ from dpo_core.schemas import COMPLETIONS, JUDGEMENTS, PAIRS, PROMPTS
 from dpo_core.tables import read_rows, write_rows
 from flows.cli import app
 from flows.config import CampaignConfig, dump_config, validate
-from flows.people import can_resume, needs_reading
+from flows.people import can_resume, find_queue, needs_reading, server_access
 from flows.session import Session
 from flows.steps.labels import ask_people, find_left_out
 from labeling.people import argilla_queue
 from labeling.people.argilla_http import IMPATIENT
 from labeling.people.config import PeopleConfig
 from labeling.people.label_queue import Dataset, QueueCounts
-from labeling.people.log import RoundLog
+from labeling.people.log import LabelLog, RoundLog
 from labeling.people.task import CHOICES
 from reporting.progress import CampaignProgress
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "labeling" / "people"))
-from annotators import Annotator, pairs
+from annotators import Annotator, dataset_named, pairs
 
+from tests.resealed import reseal
 from tests.shared_argilla import SharedArgilla
 
 COUNT = 12
@@ -137,7 +140,7 @@ class Round:
     def dataset(self) -> Dataset:
         waiting = read_waiting(self.layout)
         assert waiting is not None
-        return Dataset(waiting.url.split("/")[-2], waiting.dataset, waiting.url)
+        return dataset_named(server_access(self.config.people_config), waiting.dataset)
 
     def pull(self, *arguments: str) -> str:
         done = CliRunner().invoke(app, ["labels", "pull", str(self.layout.root), *arguments])
@@ -285,14 +288,22 @@ def test_at_the_deadline(asking: Callable[..., Round], someone: Annotator, fallb
 
 
 def test_gold_and_repeats_are_counted_apart(
-    asking: Callable[..., Round], someone: Annotator, tmp_path: Path
+    asking: Callable[..., Round], argilla: SharedArgilla, someone: Annotator, tmp_path: Path
 ) -> None:
     gold = tmp_path / "gold.jsonl"
     row = {"prompt": "A review:", "a": "It is good.", "b": "zzz", "verdict": "a"}
     gold.write_text(json.dumps(row) + "\n", encoding="utf-8")
-    found = asking(labels=8, gold=str(gold), gold_share=0.125, repeat_share=0.25, strength=True)
+    found = asking(
+        labels=8,
+        gold=str(gold),
+        gold_share=0.125,
+        repeat_share=0.25,
+        strength=True,
+        show_agreement=True,
+    )
     assert "0 of 8 answers received" in found.wait().message
-    for record in someone.queue(found.dataset()):
+    dataset = found.dataset()
+    for record in someone.queue(dataset):
         good = record["fields"]["response_a"] == "It is good."
         known = good or record["fields"]["response_b"] == "It is good."
         someone.answer(record, "A" if good or not known else "B", strength=3)
@@ -300,7 +311,44 @@ def test_gold_and_repeats_are_counted_apart(
     assert entry.facts["asked"] == {"gold": 1, "pair": 5, "repeat": 2}
     assert entry.facts["answers"] == {"gold": 1, "pair": 5, "repeat": 2}
     assert (entry.facts["gold_right"], entry.facts["gold_answered"]) == (1, 1)
+    told = json.loads((argilla.folder / "agreement" / f"{dataset.id}.json").read_text())
+    same = {row["pair_id"]: row["verdict"] for row in rows_of(found, "pair")}
+    alike = sum(row["verdict"] == same.get(row["pair_id"]) for row in rows_of(found, "repeat"))
+    known = {"gold_right": 1, "gold": 1, "repeats": 2, "repeats_alike": alike}
+    assert told == {someone.name: known}
     assert (entry.came_in, entry.kept) == (5, 5)
+
+
+def rows_of(found: Round, kind: str) -> list[dict[str, Any]]:
+    labels = read_rows(found.ask().path("labels.parquet"))
+    return [row for row in labels if row["kind"] == kind]
+
+
+def test_a_round_that_waited_under_an_earlier_version_goes_on(
+    asking: Callable[..., Round], argilla: SharedArgilla, someone: Annotator
+) -> None:
+    """In its dataset, and at the address that later rounds will have too."""
+    found = asking(labels=2)
+    found.wait()
+    log = LabelLog(found.layout.labels(1))
+    dataset = found.dataset()
+    old = f"{found.config.name}-3fa2c1-round-01"
+    call = partial(httpx.patch, headers={"X-Argilla-Api-Key": argilla.access.api_key}, timeout=60)
+    about = f"{argilla.access.url}/api/v1/datasets/{dataset.id}"
+    assert call(about, json={"name": old, "metadata": None}).is_success
+
+    def earlier(event: dict[str, Any]) -> None:
+        if event["event"] == "opened":
+            del event["queue"], event["continuation"]
+            event["dataset"] = old
+
+    reseal(log.path, earlier)
+    assert found.wait().message.endswith(f"/campaign/{found.config.name}-3fa2c1")
+    assert found.dataset().id == dataset.id and not log.read().continuation
+    assert find_queue(found.layout, found.config.name) == f"{found.config.name}-3fa2c1"
+    for record in someone.queue(dataset):
+        someone.answer(record, "A")
+    assert found.ask().entry.facts["ended_by"] == "quorum"
 
 
 def test_without_a_server(

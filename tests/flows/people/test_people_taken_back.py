@@ -24,13 +24,12 @@ from dpo_core.campaign.waiting import read_waiting
 from dpo_core.tables import read_rows
 from flows.cli import app
 from labeling.pairs.for_people import RANDOM, UNRELIABLE
-from labeling.people.label_queue import Dataset
 from labeling.people.log import LabelLog
 from labeling.people.task import choice_for
 from tests.shared_argilla import SharedArgilla
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "labeling" / "people"))
-from annotators import Annotator
+from annotators import Annotator, dataset_named
 
 WAITS = 75
 ASKED = 16
@@ -149,7 +148,9 @@ def answer(campaign: Campaign, number: int, people: Sequence[Annotator]) -> None
     """Both answer all that the round asks; see the module."""
     waiting = read_waiting(campaign.layout)
     assert waiting is not None and (waiting.round, waiting.missing) == (number, 2 * ASKED)
-    dataset = Dataset(waiting.url.split("/")[-2], waiting.dataset, waiting.url)
+    queue = LabelLog(campaign.layout.labels(1)).read().queue
+    assert waiting.url == f"{people[0].access.url}/campaign/{queue}", "one address for all rounds"
+    dataset = dataset_named(people[0].access, waiting.dataset)
     asked = LabelLog(campaign.layout.labels(number)).read().asked
     says = {row["pair_id"]: row["verdict"] for row in rows(campaign, number, "judgements")}
     close = closest(campaign, number, [record.pair_id for record in asked.values()])

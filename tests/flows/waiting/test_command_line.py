@@ -36,7 +36,7 @@ def test_run_ends_with_75_and_one_sentence_and_holds_nothing(
     assert ended.stderr == ""
     sentence = ended.stdout.splitlines()[-1]
     assert sentence.startswith(f"round 1 waits for labels: 0 of {ASKED} answers received")
-    assert f"label at {argilla.credentials.url}/dataset/" in sentence
+    assert f"label at {argilla.credentials.url}/campaign/patient-" in sentence
     again = shlex.join(["ratchet", *patient.command("run")[3:]])
     assert sentence.endswith(f"; then type: {again}")
     assert patient.processes() == {}

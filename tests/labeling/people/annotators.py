@@ -10,11 +10,12 @@ import httpx
 
 from dpo_core.records import Completion, Pair, Prompt, pair_id
 from labeling.people.argilla_parts import Questions
+from labeling.people.argilla_queue import ArgillaQueue
 from labeling.people.asking import Task
 from labeling.people.label_queue import Dataset
 from labeling.people.log import LabelLog
 from labeling.people.task import Item, ItemBuilder, plan_items
-from labeling.server import Access, add_user
+from labeling.server import WORKSPACE, Access, add_user
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,14 @@ class Annotator:
     def edit(self, answer: dict[str, Any], choice: str, status: str = "submitted") -> None:
         body = {"values": {"preference": {"value": choice}}, "status": status}
         self.call("PUT", f"responses/{answer['id']}", json=body)
+
+
+def dataset_named(access: Access, name: str) -> Dataset:
+    """What a campaign that waits for people has asked in."""
+    with ArgillaQueue(access, WORKSPACE) as queue:
+        found = queue.find(name)
+    assert found is not None, name
+    return found
 
 
 def call(access: Access, key: str, method: str, path: str, **options: Any) -> Any:

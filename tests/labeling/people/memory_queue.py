@@ -3,7 +3,15 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from labeling.people.argilla_parts import Questions
-from labeling.people.label_queue import Dataset, Progress, QueueCounts, QueueRecord, QueueResponse
+from labeling.people.label_queue import (
+    CampaignQueue,
+    Dataset,
+    Progress,
+    QueueCounts,
+    QueueRecord,
+    QueueResponse,
+    SharedAgreement,
+)
 from labeling.people.task import Item
 
 
@@ -15,13 +23,21 @@ class MemoryQueue:
         self.questions: dict[str, Questions] = {}
         self.pushed: list[str] = []
 
-    def dataset(self, name: str, questions: Questions, guidelines: str) -> Dataset:
+    def dataset(
+        self, name: str, questions: Questions, guidelines: str, queue: CampaignQueue | None = None
+    ) -> Dataset:
         self.pages.setdefault(name, {})
         self.questions[name] = questions
         return Dataset(name, name, f"memory://{name}")
 
     def find(self, name: str) -> Dataset | None:
         return Dataset(name, name, f"memory://{name}") if name in self.pages else None
+
+    def close(self, dataset: Dataset, *, campaign: bool = False) -> None:
+        pass
+
+    def show_agreement(self, dataset: Dataset, agreement: Mapping[str, SharedAgreement]) -> None:
+        pass
 
     def push(self, dataset: Dataset, items: Sequence[Item], progress: Progress) -> None:
         there = {record["external_id"] for record in self.pages[dataset.name].values()}

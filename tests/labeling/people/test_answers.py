@@ -132,7 +132,7 @@ def test_the_log_keeps_drafts_only_where_they_take_back(tmp_path: Path) -> None:
 def test_a_torn_line_costs_nothing_else(tmp_path: Path) -> None:
     log = new_log(tmp_path)
     hidden = ItemBuilder(1, 7).item(pairs(1)[0], "").hidden
-    log.log_opened("name", "questions")
+    log.log_opened("name", "questions", "queue")
     log.log_asked([hidden])
     log.log_planned([hidden.record_id], "plan")
     log.add([ANSWER], {})

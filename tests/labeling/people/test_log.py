@@ -19,7 +19,7 @@ ANSWER = SubmittedAnswer(
 @pytest.fixture
 def log(tmp_path: Path) -> LabelLog:
     log = LabelLog(tmp_path / "labels" / "01.jsonl")
-    log.log_opened("campaign-round-01", "5eed")
+    log.log_opened("campaign, round 1", "5eed", "campaign-5ee", continuation=True)
     log.log_asked([RECORD])
     log.log_planned(["r1"], "plan")
     assert log.add([ANSWER], {}) == 1

@@ -10,11 +10,14 @@ from annotators import pairs
 
 from dpo_core.errors import LabelsError
 from dpo_core.records import VERDICTS, Judgement
+from labeling.people.argilla_parts import make_record
 from labeling.people.gold import GoldItem, read_gold
 from labeling.people.task import (
     CHOICES,
     ItemBuilder,
     Opinion,
+    RecordContent,
+    are_continuations,
     choice_for,
     first_shown,
     joint_opinion,
@@ -83,6 +86,24 @@ def test_an_id_is_an_address_of_what_is_seen() -> None:
     asked_else = replace(pair, a=replace(pair.a, prompt=prompt), b=replace(pair.b, prompt=prompt))
     assert ASKING.item(asked_else, "").record_id != item.record_id
     assert ASKING.item(pair, "", again=True).record_id != item.record_id
+
+
+def test_a_text_to_continue_looks_different_and_is_the_same_record() -> None:
+    text, gold = pairs(1)[0], GOLD[:1]
+    messages = ({"role": "user", "content": text.a.prompt.text},)
+    prompt = replace(text.a.prompt, text=None, messages=messages)
+    chat = replace(text, a=replace(text.a, prompt=prompt), b=replace(text.b, prompt=prompt))
+    of_text, of_chat = (plan_items(ASKING, [(pair, "why")], gold, 0) for pair in (text, chat))
+    assert [item.record_id for item in of_text] == [item.record_id for item in of_chat]
+    assert (are_continuations(of_text), are_continuations(of_chat)) == (True, False)
+    assert not are_continuations([*of_text, *of_chat]) and not are_continuations([])
+    for item in of_text:
+        as_text = make_record(item, "", continuation=True)["fields"]
+        as_chat = make_record(item, "")["fields"]
+        assert isinstance(as_text, dict) and isinstance(as_chat, dict)
+        assert [as_text["prompt"]] == [each["content"] for each in as_chat["prompt"]]
+    long = RecordContent((("user", "a" * 20_000), ("user", "b")), "", "", continues=True)
+    assert long.prompt_text() == "a" * 20_000 + "b"
 
 
 def test_identical_texts_are_asked_once() -> None:

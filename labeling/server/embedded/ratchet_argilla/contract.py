@@ -17,6 +17,7 @@ from argilla_server.contexts import accounts, distribution, webhooks
 from argilla_server.jobs import dataset_jobs, hub_jobs, webhook_jobs
 from argilla_server.search_engine import base
 from argilla_server.search_engine.commons import BaseElasticAndOpenSearchEngine
+from argilla_server.security.authentication.jwt import JWT
 
 SIGNATURES: tuple[tuple[Any, str, str], ...] = (
     (server, "configure_redis", ""),
@@ -35,6 +36,7 @@ SIGNATURES: tuple[tuple[Any, str, str], ...] = (
     (accounts, "update_user", "db user user_attrs"),
     (accounts, "hash_password", "password"),
     (accounts, "verify_password", "password password_hash"),
+    (JWT, "decode", "token"),
     (base.SearchEngine, "register", "engine_name"),
     (base.SearchEngine, "get_dataset_progress", "self dataset"),
     (base.SearchEngine, "get_dataset_user_progress", "self dataset user"),

@@ -2,7 +2,8 @@
 
 Model answers are shown as markdown, in which an image would tell another server who reads it and
 when; Argilla's own pages request fonts. Only the dialogue that imports a dataset from the Hub makes
-requests. Each page gets `static/labelling.js` and `.css`.
+requests. Each page gets `static/labelling.js` and `.css`. A campaign's lasting address, which leads
+to the questions that are open, is a page of its own: `static/campaign.html`.
 """
 
 from collections.abc import Awaitable, Callable
@@ -39,6 +40,7 @@ POLICY = "; ".join(
 
 _STATIC = Path(__file__).parent / "static"
 _PREFIX = "/ratchet/static/"
+_CAMPAIGN = "/campaign/"
 _KINDS = {".css": "text/css", ".js": "text/javascript"}
 _ADDED = "".join(
     (
@@ -60,6 +62,10 @@ class OwnContentOnly:
             await self._app(scope, receive, send)
         elif scope["path"].startswith(_PREFIX):
             await _added_file(scope["path"])(scope, receive, send)
+        elif scope["path"].startswith(_CAMPAIGN):
+            more = {"content-security-policy": POLICY, "cache-control": "no-cache"}
+            page = FileResponse(_STATIC / "campaign.html", headers=more)
+            await page(scope, receive, send)
         else:
             # A compressed page cannot be added to.
             headers = [one for one in scope["headers"] if one[0] != b"accept-encoding"]

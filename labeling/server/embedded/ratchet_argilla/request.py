@@ -35,6 +35,10 @@ class Request:
         return Path(self.folder, "argilla.db")
 
     @property
+    def agreement(self) -> Path:
+        return Path(self.folder, "agreement")
+
+    @property
     def journal(self) -> Path:
         return Path(self.folder, "jobs")
 

@@ -18,6 +18,7 @@ from argilla_server import app
 from argilla_server.database import ALEMBIC_CONFIG_FILE, async_engine
 
 from . import accounts, contract, parent, patches
+from .agreement import Agreement
 from .jobs import Runner
 from .pages import OwnContentOnly
 from .request import Request
@@ -81,7 +82,8 @@ def _guarded(request: Request) -> Any:
     guard = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = guard  # its dataclasses look there
     spec.loader.exec_module(guard)
-    return guard.Guard(OwnContentOnly(SignIn(app, request.api_key)), request.trusted)
+    own = Agreement(SignIn(app, request.api_key), request.api_key, request.agreement)
+    return guard.Guard(OwnContentOnly(own), request.trusted)
 
 
 async def _announce(server: uvicorn.Server, listening: socket.socket) -> None:
