@@ -1,7 +1,7 @@
 # The two commands a newcomer needs are `make demo` and `make test`; both set everything up first.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo real test lint proof bench readme screenshots docs lock clean
+.PHONY: help setup demo real test lint proof bench readme screenshots docs site lock clean
 
 VENV := .venv
 READY := $(VENV)/.ready
@@ -33,11 +33,12 @@ test: $(READY) ## run the tests; one file: make test ARGS=tests/path.py
 	@env -u PYTHONDONTWRITEBYTECODE $(VENV)/bin/pytest -n $(WORKERS) --dist loadfile \
 	  --no-loadscope-reorder $(ARGS)
 
-lint: $(READY) ## style, types, import arrows, and whether all profiles resolve
+lint: $(READY) ## style, types, import arrows, the site's links, and whether all profiles resolve
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-cache
+	@$(VENV)/bin/python scripts/build_site.py build/site
 	@$(VENV)/bin/python scripts/check_versions.py
 
 proof: $(READY) ## the long evidence: three seeds, GSM8K, a real model, kill points, benchmarks
@@ -60,6 +61,10 @@ docs: $(READY) ## write docs/metrics.md, tables and figures of other pages from 
 	@$(VENV)/bin/python scripts/audit_doc.py
 	@$(VENV)/bin/python scripts/scale_doc.py
 	@$(VENV)/bin/python scripts/dpo_doc.py
+
+site: $(READY) ## build the documentation's site into site/
+	@$(VENV)/bin/python scripts/build_site.py site
+	@echo "To read it: $(VENV)/bin/python -m http.server --directory site --bind 127.0.0.1 8000"
 
 lock: ## resolve the dependencies afresh into constraints/cpu.txt
 	scripts/lock.sh

@@ -33,7 +33,7 @@ _NOOP_STEPS = 40
 def run_campaign(options: Namespace, folder: Path) -> dict[str, Any]:
     """One fresh campaign by the command line; its wall seconds by kind of work."""
     command = [sys.executable, "-m", "flows.cli", "run", str(options.config)]
-    command += ["--campaign-dir", str(folder)]
+    command += ["--no-cache", "--campaign-dir", str(folder)]
     command += [word for pair in options.overrides for word in ("--set", pair)]
     began = time.monotonic()
     lines = _stamped_lines(command, began)

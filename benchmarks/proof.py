@@ -281,7 +281,7 @@ PARTS: dict[str, Callable[[Namespace, Path], Part]] = {
 def _campaign(config: str, folder: Path, overrides: Sequence[str]) -> float:
     """Run a campaign by the command line; its wall seconds."""
     command = [sys.executable, "-m", "flows.cli", "run", f"configs/{config}.yaml"]
-    command += ["--campaign-dir", str(folder)]
+    command += ["--no-cache", "--campaign-dir", str(folder)]
     command += [word for pair in overrides for word in ("--set", pair)]
     started = time.monotonic()
     subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)

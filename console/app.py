@@ -6,12 +6,14 @@ Everything that acts is a POST with the token of this start, besides what `dpo_c
 
 import asyncio
 import hmac
+import math
 import secrets
+import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
@@ -28,7 +30,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from console.actions import ACTIONS, CommandLine, Outcome
-from console.campaigns import Board, ShownCampaign
+from console.campaigns import Board, ShownCampaign, Signature
 from console.decision import read_decision
 from console.label_proxy import LabelNames
 from console.labels import label_link
@@ -75,6 +77,8 @@ class Console:
     def __post_init__(self) -> None:
         self.board = Board(self.places, self.command.worker)
         self.label_names = LabelNames(self.command.folder)
+        self._looking = Lock()
+        self._looked: tuple[float, Signature] = -math.inf, ()
         Thread(target=self.board.all, daemon=True).start()  # the first page need not wait for it
 
     # ── pages ────────────────────────────────────────────────────────────────────────────────────
@@ -217,13 +221,20 @@ class Console:
         return StreamingResponse(self._changes(request), media_type="text/event-stream")
 
     async def _changes(self, request: Request) -> AsyncIterator[str]:
-        before = await run_in_threadpool(self.board.signature)
+        before = await run_in_threadpool(self._look)
         yield ": listening\n\n"
         while not await request.is_disconnected():
             await asyncio.sleep(_LOOKS_EVERY_S)
-            now = await run_in_threadpool(self.board.signature)
+            now = await run_in_threadpool(self._look)
             yield "event: changed\ndata: \n\n" if now != before else ": nothing new\n\n"
             before = now
+
+    def _look(self) -> Signature:
+        """The board's signature: one look at the disk for all open pages."""
+        with self._looking:
+            if time.monotonic() - self._looked[0] >= _LOOKS_EVERY_S:
+                self._looked = time.monotonic(), self.board.signature()
+            return self._looked[1]
 
     # ── parts ────────────────────────────────────────────────────────────────────────────────────
 

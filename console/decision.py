@@ -8,11 +8,13 @@ from dpo_core.campaign.facts import incumbent_round
 from dpo_core.campaign.round_metrics import RoundMetrics
 from dpo_core.text import visible
 from reporting.at_a_glance import list_concerns
-from reporting.numbers import MISSING
-from reporting.read.samples import held_out_rows
-from reporting.sentences import format_nats, format_win_rate, gate_checks, gate_reasons
+from reporting.number_formats import MISSING, format_metric, format_number
+from reporting.numbers import base_number
+from reporting.read.samples import SampledAnswer, held_out_rows
+from reporting.sentences import gate_checks, gate_reasons
 from reporting.summary import CampaignSummary
 from reporting.verdicts import TrustVerdict, judge_round
+from reporting.word_diff import DiffPart, diff_words
 
 SAMPLES = 8
 """Prompts whose answers are shown side by side, those first where the scores differ most."""
@@ -20,11 +22,11 @@ SAMPLES = 8
 
 @dataclass(frozen=True)
 class AnswerPair:
-    """A held-out prompt with both answers and their scores, as text."""
+    """A held-out prompt with both answers in parts: which words differ. scores: as text."""
 
     prompt: str
-    incumbent: str
-    candidate: str
+    incumbent: Sequence[DiffPart]
+    candidate: Sequence[DiffPart]
     scores: tuple[str, str]
 
 
@@ -67,29 +69,19 @@ def read_decision(shown: ShownCampaign) -> OpenDecision | None:
 def _numbers(
     summary: CampaignSummary, candidate: RoundMetrics, incumbent: RoundMetrics | None
 ) -> list[tuple[str, str, str]]:
-    def both(what: str, name: str, form: str) -> tuple[str, str, str]:
-        base = summary.base.get(name)
-        old = incumbent.number(name) if incumbent is not None else base
-
-        def shown(value: float | None) -> str:
-            return MISSING if value is None else form.format(value)
-
-        return what, shown(old), shown(candidate.number(name))
-
-    def rate(row: RoundMetrics | None) -> str:
-        return MISSING if row is None else format_win_rate(row, "win_rate_base")
+    def both(what: str, name: str) -> tuple[str, str, str]:
+        old = format_number(name, base_number(summary, name))
+        if incumbent is not None:
+            old = format_metric(incumbent, name)
+        return what, old, format_metric(candidate, name)
 
     rows = [
-        ("Win rate vs. the base", rate(incumbent), rate(candidate)),
-        ("Win rate vs. the incumbent", MISSING, format_win_rate(candidate, "win_rate_gate")),
-        (
-            "KL to the base, nats",
-            "0" if incumbent is None else format_nats(incumbent.kl_base_nats),
-            format_nats(candidate.kl_base_nats),
-        ),
-        both("Mean length, tokens", "length_mean", "{:.0f}"),
-        both("Truncated answers", "truncated_share", "{:.0%}"),
-        both("Answers that match their prompt", "relevance", "{:.0%}"),
+        both("Win rate vs. base", "win_rate_base"),
+        ("Win rate vs. the incumbent", MISSING, format_metric(candidate, "win_rate_gate")),
+        both("KL to the base, nats", "kl_base_nats"),
+        both("Mean length, tokens", "length_mean"),
+        both("Truncated answers", "truncated_share"),
+        both("Answers that match their prompt", "relevance"),
     ]
     return [row for row in rows if row[1:] != (MISSING, MISSING)]
 
@@ -98,15 +90,23 @@ def _samples(
     shown: ShownCampaign, summary: CampaignSummary, incumbent: int, candidate: int
 ) -> list[AnswerPair]:
     rows, _ = held_out_rows(shown.layout, summary.rounds_planned)
-    found: list[tuple[float, AnswerPair]] = []
+    found: list[tuple[float, str, SampledAnswer, SampledAnswer]] = []
     for row in rows:
         answers = {answer.round: answer for answer in row.answers}
         if incumbent not in answers or candidate not in answers:
             continue
         old, new = answers[incumbent], answers[candidate]
         apart = abs((new.score or 0.0) - (old.score or 0.0))
-        scores = tuple(MISSING if a.score is None else f"{a.score:.3g}" for a in (old, new))
-        texts = (visible(row.prompt), visible(old.text), visible(new.text))
-        found.append((-apart, AnswerPair(*texts, (scores[0], scores[1]))))
+        found.append((-apart, row.prompt, old, new))
     found.sort(key=lambda entry: entry[0])
-    return [sample for _, sample in found[:SAMPLES]]
+    return [_answer_pair(prompt, old, new) for _, prompt, old, new in found[:SAMPLES]]
+
+
+def _answer_pair(prompt: str, old: SampledAnswer, new: SampledAnswer) -> AnswerPair:
+    parts = diff_words(visible(old.text), visible(new.text))
+    return AnswerPair(
+        visible(prompt),
+        [part for part in parts if part.change != "inserted"],
+        [part for part in parts if part.change != "deleted"],
+        (format_number("answer_score", old.score), format_number("answer_score", new.score)),
+    )

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from console.campaigns import ShownCampaign
 from dpo_core.text import visible
-from reporting.at_a_glance import list_costs
-from reporting.numbers import MISSING
-from reporting.sentences import failure_sentence, format_nats, format_win_rate, headline
+from reporting.costs import list_costs
+from reporting.number_formats import MISSING, format_metric, format_number
+from reporting.sentences import failure_sentence, headline
 from reporting.verdicts import TrustVerdict, judge_campaign
 from reporting.win_rate_chart import WinRateChart, draw_win_rates
 
@@ -54,8 +54,8 @@ def campaign_row(shown: ShownCampaign) -> CampaignRow:
         f"{len(summary.rounds)} of {summary.rounds_planned}",
         step.done / step.total if step is not None and step.total else None,
         step.sentence() if step is not None else "",
-        format_win_rate(row, "win_rate_base") if row is not None else MISSING,
-        format_nats(row.kl_base_nats) if row is not None else MISSING,
+        format_metric(row, "win_rate_base") if row is not None else MISSING,
+        format_number("kl_base_nats", row.kl_base_nats) if row is not None else MISSING,
         ", ".join([*list_costs(summary)][:_COSTS_SHOWN]),
         draw_win_rates(summary, *_SPARKLINE),
     )

@@ -61,7 +61,9 @@ class PolicyConfig(Section):
     model: str | None = Field(None, description="folder, .gguf file or hub id of the base policy")
     revision: str | None = Field(None, description="hub revision of `model`")
     build: str | None = Field(None, description="`package.module:function` that builds the model")
-    build_args: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    build_args: dict[str, str | int | float | bool] = Field(
+        default_factory=dict, description="arguments of `build`"
+    )
 
 
 class SftConfig(Section):
@@ -71,19 +73,19 @@ class SftConfig(Section):
     function: str | None = Field(
         None, description="`package.module:function(seed)` that yields {prompt, completion} rows"
     )
-    prompt_field: str = "prompt"
-    completion_field: str = "completion"
-    steps: Count = 400
-    batch_size: Count = 64
-    learning_rate: Positive = 2e-3
-    warmup_steps: int = Field(20, ge=0)
+    prompt_field: str = Field("prompt", description="name of the prompt's field in each row")
+    completion_field: str = Field("completion", description="name of the completion's field")
+    steps: Count = Field(400, description="optimiser steps")
+    batch_size: Count = Field(64, description="rows of one optimiser step")
+    learning_rate: Positive = Field(2e-3, description="peak learning rate of AdamW")
+    warmup_steps: int = Field(20, ge=0, description="optimiser steps of linear warm-up")
     max_length: Count = Field(512, description="longer examples are dropped and counted")
 
 
 class LoraConfig(Section):
     """Low-rank adapters: fresh ones each round, merged into full weights at its end."""
 
-    rank: Count = 16
+    rank: Count = Field(16, description="rank of the adapters")
     alpha: Positive = Field(32.0, description="adapters are scaled by alpha / rank")
     rslora: bool = Field(False, description="scale by alpha / √rank instead: high ranks learn")
     target_modules: Literal["all-linear"] | Annotated[list[str], Field(min_length=1)] = Field(
@@ -96,13 +98,15 @@ class EmaReference(Section):
     """A moving average: each round the reference moves by the share `ema` towards the policy that
     samples. With 1 it is that policy."""
 
-    ema: PositiveShare
+    ema: PositiveShare = Field(
+        description="how far the reference goes towards the sampling policy in each round; 1: reset"
+    )
 
 
 class EveryReference(Section):
     """A reset every `every` rounds, to the policy that samples then. With 1 it is `reset`."""
 
-    every: Count
+    every: Count = Field(description="rounds between resets")
 
 
 RESULT_NEUTRAL_KEYS = frozenset(
@@ -127,13 +131,19 @@ class TrainingOptions(Section):
     loss: LossChoice = Field(
         "sigmoid", description="one of those in docs/dpo.md, or package.module:function of your own"
     )
-    beta: Positive = 0.1
+    beta: Positive = Field(
+        0.1,
+        description="pull to the reference; small: the policy moves far; omitted: the loss decides",
+    )
     label_smoothing: float = Field(
         0.0, ge=0, lt=0.5, description="share of preferences that are the wrong way round"
     )
-    divergence: Divergence = "reverse_kl"
-    divergence_alpha: float = 0.5
-    discopop_tau: PositiveShare = 0.05
+    divergence: Divergence = Field(
+        "reverse_kl",
+        description="divergence from the reference in the objective; reverse_kl is DPO",
+    )
+    divergence_alpha: float = Field(0.5, description="α of the α-divergence")
+    discopop_tau: PositiveShare = Field(0.05, description="temperature of the loss discopop")
     simpo_gamma: float = Field(0.5, description="target margin of `simpo`")
     nll_weight: float = Field(0.0, ge=0, description="weight of a term −log π(chosen) per token")
     ld_alpha: Share | None = Field(
@@ -151,16 +161,22 @@ class TrainingOptions(Section):
         description="from_sampling: use the sampler's log-probs instead of a pass of the reset "
         "reference",
     )
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        "constant", description="learning rate after the warm-up: constant, or falling to 0"
+    )
     micro_batch_tokens: Count | Literal["auto"] = Field(
         "auto", description="tokens per forward pass; does not change results"
     )
     path: Literal["auto", "fast", "plain"] = Field(
         "auto", description="how pairs go through the model; auto: fast where the model allows it"
     )
-    epochs: Count = 1
-    max_grad_norm: Positive = 1.0
-    weight_decay: float = Field(0.0, ge=0)
+    epochs: Count = Field(
+        1, description="passes over the round's pairs, each in an order of its own"
+    )
+    max_grad_norm: Positive = Field(1.0, description="gradients are clipped to this norm")
+    weight_decay: float = Field(
+        0.0, ge=0, description="weight decay of matrices, not of norms and biases"
+    )
     kl_budget_nats: Positive | None = Field(
         None,
         description="warn when the policy is going to move further, nats per completion; null: "
@@ -268,6 +284,8 @@ def _reference_text(reference: EmaReference | EveryReference) -> str:
 class EvaluationConfig(Section):
     """Held-out evaluation. `gate` prompts decide promotion; `test` prompts are reported."""
 
-    samples_per_prompt: Count = 1
-    confidence: float = Field(0.95, gt=0, lt=1)
-    bootstrap_resamples: Count = 10_000
+    samples_per_prompt: Count = Field(
+        1, description="answers of each policy to each held-out prompt"
+    )
+    confidence: float = Field(0.95, gt=0, lt=1, description="confidence of intervals")
+    bootstrap_resamples: Count = Field(10_000, description="resamples of a bootstrap interval")

@@ -15,6 +15,10 @@ from dpo_core.config import Section
 from dpo_core.errors import BadInput
 from dpo_core.step_facts import StepFacts
 
+Lifetime = Literal["auto", "campaign", "step"]
+"""How long a process stays: to the campaign's end, or that of a step. auto: as long as no other
+process needs its device."""
+
 
 class JobResult(StepFacts):
     """What a child hands back for a job: facts, which a step may record.
@@ -62,6 +66,8 @@ class ChildJob(Section, Generic[Result]):
     stays: ClassVar[frozenset[str]] = frozenset()
     """Names of paths that are of use on the machine of the process alone."""
 
+    keep_worker: Lifetime = Field("auto", exclude=True)  # steers no result: the child is not told
+
     def within(self, root: Path) -> Self:
         """The job with paths below `root` relative to it. A path elsewhere, such as a model of the
         user, stays as it is."""
@@ -81,6 +87,11 @@ class ChildJob(Section, Generic[Result]):
     def devices(self) -> int | Literal["all"]:
         """GPUs that it needs, where there are any; 0: those that its process holds already."""
         return 1
+
+    @property
+    def lifetime(self) -> Lifetime:
+        """Whether its process may be kept for the next job."""
+        return self.keep_worker
 
     def read_result(self, answer: Mapping[str, object]) -> Result:
         """The child's answer, as the result that the job's class names."""

@@ -34,9 +34,23 @@ def list_gpus() -> Sequence[str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [name for name in visible.split(",") if name and name != "-1"]
+    return _query_gpus("index")
+
+
+def describe_processors() -> Sequence[str]:
+    """This machine's CPU and GPUs: on others the same work may differ in its last bits."""
+    names = ("vendor_id", "cpu family", "model", "stepping", "flags", "CPU", "Features")
+    lines = _lines(_FACTS)
+    first = lines[: lines.index("")] if "" in lines else lines
+    cpu = [line for line in first if line.startswith(names)]
+    return [*cpu, *list_gpus(), *_query_gpus("gpu_uuid")]
+
+
+def _query_gpus(key: str) -> Sequence[str]:
+    """What nvidia-smi says of each GPU; nothing where there are none."""
     if not has_gpu():
         return []
-    command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    command = ["nvidia-smi", f"--query-gpu={key}", "--format=csv,noheader"]
     try:
         listed = subprocess.run(
             command, capture_output=True, text=True, check=True, timeout=_TIMEOUT_S

@@ -38,7 +38,8 @@ def model_path() -> Path:
 
 def cached() -> Path:
     """Where the file lies once it was downloaded."""
-    return user_cache_path("ratchet") / f"{PACKAGE}-{VERSION}" / FILE
+    folder = os.environ.get("RATCHET_CACHE_DIR") or user_cache_path("ratchet")
+    return Path(folder, f"{PACKAGE}-{VERSION}", FILE)
 
 
 def installed() -> Path | None:

@@ -18,6 +18,8 @@ from flows.commands.options import (
     AllowHost,
     CampaignDir,
     Config,
+    Overrides,
+    Port,
     StoredCampaign,
     check_hosts,
     interruptible,
@@ -67,14 +69,7 @@ def options(
 @app.command()
 def run(
     config: Config,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Override a config key, such as training.beta=0.2; repeatable.",
-        ),
-    ] = None,
+    overrides: Overrides = None,
     campaign_dir: CampaignDir = None,
     prefect: Annotated[bool, typer.Option(help="Run as Prefect flows, or as plain Python.")] = True,
     wait: Annotated[
@@ -88,6 +83,9 @@ def run(
             "them.",
         ),
     ] = False,
+    cache: Annotated[
+        bool, typer.Option(help="Take the base policy from the user's cache, or make it.")
+    ] = True,
 ) -> None:
     """Run or resume a campaign; finished steps are taken from disk.
 
@@ -107,7 +105,13 @@ def run(
         root = campaign_dir or default_root(loaded.name)
         with name_disk_errors(root):
             run_campaign(
-                loaded, root, console, with_prefect=prefect, wait=wait, recompute=recompute
+                loaded,
+                root,
+                console,
+                with_prefect=prefect,
+                wait=wait,
+                recompute=recompute,
+                reuse_base=cache,
             )
             _write_report_and_table(root, console)
             update_trackers(root, lambda line: console.print(line, markup=False, soft_wrap=True))
@@ -160,9 +164,7 @@ def ui(
             metavar="[CAMPAIGN]",
         ),
     ] = None,
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port on the loopback address; 0: a free one.")
-    ] = 4200,
+    port: Port = 4200,
     allow_host: AllowHost = None,
 ) -> None:
     """Serve the console, or a campaign's Prefect pages and report, in the browser.
@@ -194,25 +196,14 @@ def link(
     print(new_link(folder))
 
 
-app.command()(up)
-app.command()(doctor)
-app.command()(worker)
-app.command()(submit)
-app.command()(pause)
-app.command()(resume)
-app.command()(cancel)
-app.command()(decide)
-app.command()(schedule)
+for command in (up, doctor, worker, submit, pause, resume, cancel, decide, schedule):
+    app.command()(command)
 app.add_typer(label)
 app.command()(export)
 app.command("import")(import_)
 app.add_typer(labels)
-app.command()(publish)
-app.command()(branch)
-app.command()(compare)
-app.command()(evaluate)
-app.command()(replay)
-app.command()(rollback)
+for later in (publish, branch, compare, evaluate, replay, rollback):
+    app.command()(later)
 
 
 def main() -> None:

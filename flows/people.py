@@ -7,7 +7,6 @@ import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from dpo_core.campaign.branching import read_origin
 from dpo_core.campaign.layout import Layout
@@ -19,7 +18,7 @@ from labeling.people.answers import AnswerCounts, count_answers, latest_answers
 from labeling.people.config import PeopleConfig
 from labeling.people.label_queue import QueueCounts, SharedAgreement
 from labeling.people.log import LabelLog, RoundLog
-from labeling.server import DEFAULT_FOLDER, Access, find_access
+from labeling.server import Access, find_access
 
 _FEW = 1000
 """Records that are read in a second or two; more are read only when it may pay."""
@@ -139,7 +138,7 @@ def close_last_queue(layout: Layout, config: CampaignConfig) -> None:
 
 def server_access(people: PeopleConfig) -> Access:
     """The campaign's label server. Raises BadInput when none was ever named."""
-    return find_access(Path(people.server_dir) if people.server_dir else DEFAULT_FOLDER)
+    return find_access(people.server_folder)
 
 
 def _update_counts(people: PeopleConfig, log: LabelLog) -> AnswerCounts:

@@ -28,6 +28,7 @@ from dpo_core.storage.objects import open_objects
 from dpo_core.storage.restore import check_same_place
 from dpo_core.storage.uploads import Uploads, read_stored_config, stored
 from dpo_core.text import counted
+from dpo_core.user_cache import cache_bytes
 from flows.config.campaign import CampaignConfig
 from flows.config.paths import check_functions
 from flows.config.precision import with_precision
@@ -60,11 +61,12 @@ def run_campaign(
     with_prefect: bool = True,
     wait: bool = False,
     recompute: bool = False,
+    reuse_base: bool = False,
 ) -> None:
     """Run or resume the campaign in `root`, holding its lock; see flows.campaign.
 
     recompute: ignore steps that an older version of Ratchet finished. wait: stay until people have
-    answered, without a child process or a server, then resume.
+    answered, without a child process or a server, then resume. reuse_base: see Session.open.
 
     Raises WaitingForPeople when people have to answer, unless `wait` is set.
     """
@@ -77,7 +79,7 @@ def run_campaign(
         while True:
             before = read_waiting(Layout(root))
             try:
-                with Session.open(root, config, progress, uploads) as session:
+                with Session.open(root, config, progress, uploads, reuse_base) as session:
                     if recompute:
                         session.store.recompute()
                     _run(session, with_prefect=with_prefect)
@@ -109,6 +111,7 @@ def open_campaign(
     check_functions(config)
     check_trackers(config.track)
     check_folder(layout)
+    cache_bytes()  # raises for an invalid size
     check_before_run(config, root, with_prefect=with_prefect)
     check_bucket(layout, config)
     with (

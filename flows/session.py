@@ -10,11 +10,13 @@ from dpo_core.campaign.artifacts import Artifact, StepResult, current_artifact
 from dpo_core.campaign.branching import own_entries
 from dpo_core.campaign.inputs import Input, Inputs, as_made
 from dpo_core.campaign.layout import SHARDS, Layout
+from dpo_core.campaign.step_cache import StepCache
 from dpo_core.campaign.store import Recipe, StepRunner, Store
 from dpo_core.hashing import derive_seed, policy_id
 from dpo_core.jobs import ChildJob, Result
 from dpo_core.seen_files import persistent_sha256
 from dpo_core.storage.uploads import Uploads
+from dpo_core.training.results import BaseFacts
 from flows.compute.judge_models import JudgeModels
 from flows.compute.metering import CostMeter
 from flows.compute.processes import Processes
@@ -46,6 +48,7 @@ class Session:
     file_hashes: Callable[[Path], str]
     meter: CostMeter
     uploads: Uploads | None = None
+    bases: StepCache[BaseFacts] | None = None
 
     @classmethod
     def open(
@@ -54,8 +57,10 @@ class Session:
         config: CampaignConfig,
         progress: CampaignProgress,
         uploads: Uploads | None = None,
+        reuse_base: bool = False,
     ) -> Self:
-        """`config` must have its `threads` resolved. uploads: to the campaign's bucket."""
+        """`config` must have its `threads` resolved. uploads: to the campaign's bucket. reuse_base:
+        take the base from the user's cache, and keep it there."""
         assert isinstance(config.threads, int), "threads are resolved when a campaign is opened"
         layout, store = Layout(root), Store(root, config.threads)
         meter = CostMeter(layout.judge_spending, own_entries(layout, store.entries))
@@ -74,6 +79,7 @@ class Session:
             file_hashes=persistent_sha256(layout.file_hashes),
             meter=meter,
             uploads=uploads,
+            bases=StepCache.of_user("bases", BaseFacts, progress.note) if reuse_base else None,
         )
 
     def with_config(self, config: CampaignConfig) -> Self:
@@ -151,11 +157,11 @@ class Session:
 
     def tokenise(self, job: TokenJob[Result]) -> Result:
         """Ask the sampling process for token ids."""
-        return self.processes.tokenise(self.config.sampling, job)
+        return self.processes.tokenise(job)
 
     def train(self, job: ChildJob[Result]) -> Result:
         """Let the training process carry out one job, and wait for it."""
-        return self.processes.train(self.config.sampling, job)
+        return self.processes.train(job)
 
     def wait_for_uploads(self) -> None:
         """Return once all finished steps are in the campaign's bucket, if it has one."""

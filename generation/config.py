@@ -5,12 +5,15 @@ from typing import Literal
 from pydantic import Field
 
 from dpo_core.config import Count, Positive, PositiveShare, Section, Share
+from dpo_core.jobs import Lifetime
 
 
 class SamplingConfig(Section):
     """How the policy samples completions, in training rounds and in evaluation."""
 
-    engine: Literal["vllm", "transformers"] = "vllm"
+    engine: Literal["vllm", "transformers"] = Field(
+        "vllm", description="transformers: slow, for models that vLLM does not know"
+    )
     samples_per_prompt: Count = Field(4, description="completions per training prompt")
     until_pairs: Count | None = Field(
         None,
@@ -22,9 +25,9 @@ class SamplingConfig(Section):
         description="until_pairs: sampled tokens after which a round continues with the pairs it "
         "has; none: 4 x prompts.per_round x samples_per_prompt x max_tokens",
     )
-    max_tokens: Count = 256
-    temperature: Positive = 1.0
-    top_p: PositiveShare = 1.0
+    max_tokens: Count = Field(256, description="most tokens of an answer; longer ones are cut")
+    temperature: Positive = Field(1.0, description="sampling temperature; KL is measured at 1 only")
+    top_p: PositiveShare = Field(1.0, description="nucleus sampling; KL is measured at 1 only")
     max_model_len: Count | None = Field(None, description="none: the model's own limit")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
@@ -37,12 +40,14 @@ class SamplingConfig(Section):
         description="prompts sampled and written as one unit; on devices whose sums depend on the "
         "batch it changes last bits; shards already sampled are kept",
     )
-    keep_worker: Literal["auto", "campaign", "step"] = Field(
+    keep_worker: Lifetime = Field(
         "auto",
         description="lifetime of the processes that sample, judge and train: the campaign, or one "
         "step; auto: campaign on CPU, step on GPU, where each needs the memory",
     )
-    gpu_memory_utilization: PositiveShare = 0.9
+    gpu_memory_utilization: PositiveShare = Field(
+        0.9, description="share of a GPU's memory that vLLM takes"
+    )
     tensor_parallel_size: Count = Field(
         1,
         description="GPUs that share the model; it changes last bits; shards already sampled are "
@@ -83,7 +88,7 @@ class PromptsConfig(Section):
         None, description="`package.module:function`, called without arguments, that yields rows"
     )
     field: str = Field("prompt", description="name of the plain-text prompt field")
-    per_round: Count = 512
+    per_round: Count = Field(512, description="training prompts that a round draws")
     reuse: bool = Field(
         True,
         description="use prompts again once all have been used; false: a round takes what is left, "
@@ -100,8 +105,8 @@ class PromptsConfig(Section):
         description="informative: least share of a draw that no round has drawn before, while "
         "there are such prompts",
     )
-    gate_share: Share = 0.1
-    test_share: Share = 0.1
+    gate_share: Share = Field(0.1, description="share of the prompts that decide on promotion")
+    test_share: Share = Field(0.1, description="share of the prompts that are only reported")
     split_by: Literal["prompt", "group"] = Field(
         "prompt",
         description="group: rows with the same `group` fall into the same split and count as one "

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, TypeVar
 from pydantic import Field
 
 from dpo_core.config import Count
-from dpo_core.jobs import ChildJob, JobResult, Kinds, Result, job_kinds
+from dpo_core.jobs import ChildJob, JobResult, Kinds, Lifetime, Result, job_kinds
 from dpo_core.step_facts import EngineSpeed
 from generation.config import SamplingConfig
 from generation.engine import DecodingOptions
@@ -94,6 +94,10 @@ class EngineJob(ChildJob[OnEngine]):
     @property
     def devices(self) -> int:
         return self.config.tensor_parallel_size
+
+    @property
+    def lifetime(self) -> Lifetime:
+        return self.config.keep_worker
 
 
 class RowsJob(EngineJob[OnEngine]):

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 
-from dpo_core.campaign.metric_fields import finite
 from dpo_core.campaign.round_metrics import RoundMetrics
 from dpo_core.text import counted, visible
 from reporting.certification import certification_sentences, certification_summary
-from reporting.label_gains import PER, LabelGains, count_human_labels, count_labels, label_gains
+from reporting.costs import cost_scope, list_costs
+from reporting.label_gains import PER, LabelGains, format_points, label_gains
+from reporting.number_formats import format_metric, format_number
 from reporting.numbers import lowest_kappa
-from reporting.sentences import cautions, format_win_rate, incumbent_row
+from reporting.sentences import cautions, incumbent_row
 from reporting.summary import CampaignSummary
 from reporting.tables.evaluation import cycles
 
@@ -36,13 +37,13 @@ def at_a_glance(summary: CampaignSummary) -> tuple[QuestionAnswer, ...]:
 
 
 def _better(summary: CampaignSummary, row: RoundMetrics) -> str:
-    parts = [f"vs. base: {format_win_rate(row, 'win_rate_base', summary.settings.confidence)}"]
+    parts = [f"vs. base: {format_metric(row, 'win_rate_base', summary.settings.confidence)}"]
     if row.lc_win_rate_base is not None:
         note = ", extrapolated" if row.lc_win_rate_base_extrapolated else ""
-        parts.append(f"length-controlled {format_win_rate(row, 'lc_win_rate_base')}{note}")
+        parts.append(f"length-controlled {format_metric(row, 'lc_win_rate_base')}{note}")
     previous = _previous(summary, row)
     if previous != "base":
-        parts.append(f"vs. {previous}: {format_win_rate(row, 'win_rate_previous')}")
+        parts.append(f"vs. {previous}: {format_metric(row, 'win_rate_previous')}")
     return f"Win rate {'; '.join(parts)}."
 
 
@@ -56,9 +57,9 @@ def _previous(summary: CampaignSummary, row: RoundMetrics) -> str:
 
 
 def _price(summary: CampaignSummary) -> str:
-    rounds = counted(len(summary.rounds), "round")
     spent = ", ".join(list_costs(summary))
-    cost = f"{rounds} took {spent}." if spent else f"{rounds}; no cost was recorded."
+    scope = cost_scope(summary)
+    cost = f"{scope.capitalize()}: {spent}." if spent else "No cost was recorded."
     gains = label_gains(summary)
     return f"{cost} {_gain(gains[-1], summary.settings.confidence)}".rstrip() if gains else cost
 
@@ -67,50 +68,8 @@ def _gain(gains: LabelGains, level: float) -> str:
     """What the labels of the round gained; empty if its win rate is unknown."""
     if gains.win_rate is None:
         return ""
-    value, low, high = (
-        None if share is None else 100 * share
-        for share in (gains.win_rate.estimate, gains.win_rate.low, gains.win_rate.high)
-    )
-    assert value is not None
-    interval = ""
-    if low is not None and high is not None:
-        interval = f" ({100 * level:g}% CI {low:.1f} to {high:.1f})"
-    if value < 0:
-        change = f"changed the win rate by {value:.1f} points per {PER} labels"
-    else:
-        change = f"gained {value:.1f} points of win rate per {PER} labels"
-    return f"Round {gains.round} {change}{interval}.".replace("-", "−")
-
-
-def list_costs(summary: CampaignSummary) -> Iterator[str]:
-    """Time, tokens, labels and money of the whole campaign, each with its unit."""
-    for name, what in (("seconds_round", ""), ("gpu_seconds", "GPU-"), ("cpu_seconds", "CPU-")):
-        total = _total(summary, name)
-        if total:
-            yield _duration(total, what)
-    generated = _total(summary, "tokens_out")
-    if generated:
-        yield f"{generated:,.0f} generated tokens"
-    if any(row.labels_by_source is not None or row.judges for row in summary.rounds):
-        labels = sum(count_labels(row) for row in summary.rounds)
-        people = sum(count_human_labels(row) or 0 for row in summary.rounds)
-        yield f"{labels:,} labels ({people:,} human)"
-    money = _total(summary, "money")
-    if money:
-        yield f"{visible(summary.settings.currency or 'money')} {money:,.2f}"
-
-
-def _duration(seconds: float, what: str) -> str:
-    for unit, length in (("hours", 3600), ("minutes", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.1f} {what}{unit}"
-    return f"{seconds:.0f} {what}seconds"
-
-
-def _total(summary: CampaignSummary, name: str) -> float:
-    """Of the whole campaign, its base and discarded attempts included if they were recorded."""
-    whole = finite(getattr(summary.cost, name, None))
-    return sum(row.number(name) or 0.0 for row in summary.rounds) if whole is None else whole
+    points = format_points(gains.win_rate, level)
+    return f"Round {gains.round}: {points} points of win rate per {PER} labels."
 
 
 def _trust(summary: CampaignSummary, row: RoundMetrics) -> str:
@@ -141,7 +100,7 @@ def _checked(row: RoundMetrics) -> str:
     lowest = lowest_kappa(row)
     if lowest is None:
         return "No judge was compared with human labels."
-    return f"Lowest agreement of a judge with human labels: κ {lowest:.2f}."
+    return f"Lowest agreement of a judge with human labels: κ {format_number('kappa', lowest)}."
 
 
 def _looked(summary: CampaignSummary) -> Iterator[str]:
@@ -165,8 +124,8 @@ def _irrelevant(row: RoundMetrics) -> Iterator[str]:
     share, base, high = row.relevance, row.relevance_base, row.relevance_change_base_high
     if share is not None and base is not None and high is not None and high < 0:
         yield (
-            f"Only {100 * share:.0f}% of answers match their prompts, vs. {100 * base:.0f}% for "
-            "the base."
+            f"Only {format_number('relevance', share)} of answers match their prompts, vs. "
+            f"{format_number('relevance', base)} for the base."
         )
 
 
@@ -180,8 +139,8 @@ def _measured(row: RoundMetrics) -> Iterator[str]:
     yield from _undecided(row)
     plain, controlled = row.win_rate_base, row.lc_win_rate_base
     if plain is not None and controlled is not None and plain - controlled > _LENGTH_GAP:
-        points = 100 * (plain - controlled)
-        yield f"Length control lowers the win rate by {points:.0f} points."
+        points = format_number("points", 100 * (controlled - plain))
+        yield f"Length control changes the win rate by {points} points."
     yield from _irrelevant(row)
     failed = [name for name, suite in (row.suites or {}).items() if suite.failed]
     if failed:
@@ -198,4 +157,5 @@ def _measured(row: RoundMetrics) -> Iterator[str]:
         yield f"Rounds beat each other in a cycle: {circles[0]}."
     for judge, kappa in row.agreement.kappa.items() if row.agreement is not None else ():
         if kappa.value is not None and kappa.value < _KAPPA_WEAK:
-            yield f"{visible(judge)} agrees weakly with human labels: κ {kappa.value:.2f}."
+            agreed = format_number("kappa", kappa.value)
+            yield f"{visible(judge)} agrees weakly with human labels: κ {agreed}."

@@ -3,7 +3,7 @@
 Text by users, annotators and models is escaped, so that it cannot act as markdown.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dpo_core.campaign.ledger import Entry
@@ -11,12 +11,15 @@ from dpo_core.campaign.round_metrics import RoundMetrics
 from dpo_core.gguf.header import names_gguf
 from dpo_core.records import is_person
 from dpo_core.text import counted, visible
+from dpo_core.training.results import TrainingFacts
 from flows.config import CampaignConfig
 from labeling.exchange.markdown import code, escape, front_matter, table
 from labeling.judges.config import AnyJudgeConfig, members
-from reporting.card_numbers import NATS, SHARE, as_text, evaluation, interval, whole
+from reporting.card_numbers import as_text, evaluation, whole
 from reporting.certification import certification_sentences
-from reporting.sentences import cautions, verdict
+from reporting.number_formats import format_metric
+from reporting.numbers import ratings
+from reporting.sentences import cautions, is_open, verdict
 from reporting.summary import CampaignSummary
 
 
@@ -62,7 +65,7 @@ def model_card(facts: PolicyFacts) -> str:
         *_data(facts),
         *_rounds(facts),
         *_judges(facts.config),
-        *evaluation(facts.row, facts.config),
+        *evaluation(facts.row, facts.config, ratings(facts.summary)),
         *_lineage(facts),
         *_limits(facts),
         *_licence(facts),
@@ -147,18 +150,20 @@ def _rounds(facts: PolicyFacts) -> list[str]:
     rows = [
         (
             str(row.round),
-            "yes" if row.promoted else "no",
+            "yes" if row.promoted else "not decided yet" if is_open(row) else "no",
             "yes" if row in line else "no",
             whole(row.prompts),
             whole(row.pairs),
-            interval(row, "win_rate_base", SHARE),
-            interval(row, "kl_base_nats", NATS),
+            format_metric(row, "win_rate_base"),
+            format_metric(row, "kl_base_nats"),
             code(str(row.policy)[:16]),
         )
         for row in facts.rounds
     ]
-    training, trained = facts.config.training, _trained_with(facts)
-    rate = trained.get("learning_rate", training.learning_rate)
+    training = facts.config.training
+    trained = [entry for entry in facts.steps if entry.step == "training"][:1]
+    recorded = [TrainingFacts.read(entry.facts).settings.learning_rate for entry in trained]
+    rate = next(iter(recorded), None) or training.learning_rate
     counts = ("prompts", "preferences")
     gained = ("wins vs base", "KL to base", "weights")
     header = ("round", "promoted", "in this policy", *counts, *gained)
@@ -169,12 +174,6 @@ def _rounds(facts: PolicyFacts) -> list[str]:
         "used other values. Each round starts from the last promoted policy.",
         table(header, rows),
     ]
-
-
-def _trained_with(facts: PolicyFacts) -> Mapping[str, object]:
-    """Settings that the training recorded; empty for older versions of Ratchet."""
-    settings = (entry.facts.get("settings") for entry in facts.steps if entry.step == "training")
-    return next(settings, None) or {}
 
 
 def _judges(config: CampaignConfig) -> list[str]:
@@ -196,6 +195,8 @@ def _lineage(facts: PolicyFacts) -> list[str]:
     local = "" if policy.model is None or _is_hub_id(policy.model) else _kind(policy.model)
     name = base if not local else base.rstrip("/").rpartition("/")[2]
     versions = {k: v for entry in facts.steps for k, v in entry.versions.items()}
+    by = [entry.ratchet for entry in facts.steps if entry.ratchet]
+    versions |= {"ratchet": by[-1]} if by else {}
     return [
         "## Lineage",
         f"- weights: {code(str(row.policy))}\n"
@@ -223,7 +224,9 @@ def _limits(facts: PolicyFacts) -> list[str]:
         "are counted, not removed (see the overlap in the report).",
         *cautions(facts.summary, facts.row),
     ]
-    if not facts.row.promoted:
+    if is_open(facts.row):
+        lines.insert(0, "Whether to promote this policy is not decided yet: a person is asked.")
+    elif not facts.row.promoted:
         lines.insert(0, "The gate did not promote this policy.")
     return ["## Limits", "\n".join(f"- {as_text(line)}" for line in lines)]
 

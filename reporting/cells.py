@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dpo_core.campaign.round_metrics import RoundMetrics
-from reporting.numbers import MISSING, base_number
+from reporting.number_formats import format_metric, format_number
+from reporting.numbers import base_number
 from reporting.summary import CampaignSummary
 
 
@@ -20,8 +21,9 @@ class TableSection:
 
 Formatter = Callable[[float], str]
 
-ColumnSpecs = Sequence[tuple[str, str, Formatter]]
-"""(metric, heading, formatter) of each column."""
+ColumnSpecs = Sequence[tuple[str, str, Formatter | None]]
+"""(metric, heading, formatter) of each column; without a formatter, as the metric is written
+everywhere."""
 
 
 def headings(specs: ColumnSpecs) -> tuple[str, ...]:
@@ -29,36 +31,12 @@ def headings(specs: ColumnSpecs) -> tuple[str, ...]:
 
 
 def count(value: float) -> str:
-    return f"{value:.0f}"
+    return f"{value:,.0f}"
 
 
-def percent(value: float) -> str:
-    return f"{100 * value:.1f}"
-
-
-def cell(value: float | None, write: Formatter) -> str:
-    return MISSING if value is None else write(value)
-
-
-def cell_with_interval(row: RoundMetrics, name: str, write: Formatter) -> str:
-    """A metric of a round with its interval, as `71.3 [68.8, 73.7]`."""
-    return format_estimate(*row.interval(name), write)
-
-
-def format_estimate(
-    value: float | None, low: float | None, high: float | None, write: Formatter
-) -> str:
-    """A number and, if known, its interval."""
-    if value is None:
-        return MISSING
-    text = write(value)
-    return text if low is None or high is None else f"{text} [{write(low)}, {write(high)}]"
-
-
-def cell_with_error(row: RoundMetrics, name: str) -> str:
-    error = row.number(f"{name}_se")
-    value = cell(row.number(name), "{:.2f}".format)
-    return value if error is None else f"{value} ±{error:.2f}"
+def cell(name: str, value: float | None, write: Formatter | None = None) -> str:
+    """A value of the metric `name`."""
+    return format_number(name, value) if write is None or value is None else write(value)
 
 
 Column = tuple[str, Callable[[RoundMetrics], str | None]]
@@ -86,9 +64,9 @@ def table_beside_base(
     some = [spec for spec in specs if any(r.number(spec[0]) is not None for r in summary.rounds)]
     if not some:
         return TableSection(title, note, (), ())
-    rows = [("base", *(cell(base_number(summary, name), write) for name, _, write in some))]
+    rows = [("base", *(format_number(name, base_number(summary, name)) for name, _, _ in some))]
     rows += [
-        (str(row.round), *(cell_with_interval(row, name, write) for name, _, write in some))
+        (str(row.round), *(format_metric(row, name) for name, _, _ in some))
         for row in summary.rounds
     ]
     return TableSection(title, note, ("round", *headings(some)), tuple(rows))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from dpo_core.campaign.round_metrics import RoundMetrics
 from dpo_core.records import is_person
+from reporting.number_formats import format_estimate
 from reporting.numbers import base_number
 from reporting.summary import CampaignSummary
 
@@ -57,6 +58,12 @@ def _round_gains(row: RoundMetrics, count: int, before: float | None) -> LabelGa
         wins = LabelValue((rate - 0.5) * scale, *ends)
     score = None if now is None or before is None else LabelValue((now - before) * scale)
     return LabelGains(row.round, count, wins, score)
+
+
+def format_points(value: LabelValue, level: float | None = None) -> str:
+    """A gain of win rate in percentage points with its interval, whose level may be named."""
+    low, high = (None if end is None else 100 * end for end in (value.low, value.high))
+    return format_estimate("points", 100 * value.estimate, low, high, level)
 
 
 def count_labels(row: RoundMetrics) -> int:

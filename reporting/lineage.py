@@ -58,7 +58,7 @@ def _sentence(number: int, row: RoundMetrics | None, entries: Sequence[Entry]) -
     return (
         f"Weights {_short(str(row.policy))} were trained from {start}, {reset} on "
         f"{training.kept} preferences (file {file}) of {row.prompts} prompts with "
-        f"{count_labels(row)} labels{_sources(row)}, under {_versions(training.versions)}, "
+        f"{count_labels(row)} labels{_sources(row)}, under {_versions(training)}, "
         f"on {training.at[:10]}."
     )
 
@@ -80,7 +80,7 @@ def _lineage_step(entry: Entry) -> LineageStep:
         counts if entry.came_in or entry.kept else "",
         tuple(_cut(entry.inputs)),
         tuple(_cut(_without_tokenizer(entry.outputs))),
-        _versions(entry.versions),
+        _versions(entry),
     )
 
 
@@ -101,5 +101,7 @@ def _short(value: str | None) -> str:
     return visible(value)[:HASH_SHOWN] if value else "–"
 
 
-def _versions(versions: Mapping[str, str]) -> str:
-    return ", ".join(f"{visible(name)} {visible(v)}" for name, v in versions.items())
+def _versions(entry: Entry) -> str:
+    """Of the libraries that the step names, and of Ratchet, which old ledgers do not have."""
+    named = {**entry.versions, **({"ratchet": entry.ratchet} if entry.ratchet else {})}
+    return ", ".join(f"{visible(name)} {visible(v)}" for name, v in named.items())

@@ -10,16 +10,16 @@ from dpo_core.evaluation.intervals import Interval, as_json, fields_as_json, fin
 from dpo_core.evaluation.slices import Slice
 from dpo_core.text import visible
 from labeling.judges.behaviour import Behaviour
-from reporting.cells import format_estimate
+from reporting.number_formats import format_estimate, format_number
 
 _SIDES = (
-    ("length_tokens", "tokens per answer", "{:.1f}"),
-    ("truncated_share", "truncated", "{:.1%}"),
-    ("repetition_share", "repetition", "{:.1%}"),
-    ("distinct_1", "distinct words", "{:.1%}"),
-    ("distinct_2", "distinct word pairs", "{:.1%}"),
-    ("self_similarity", "self-similarity", "{:.2f}"),
-    ("refusal_share", "refusals", "{:.1%}"),
+    ("length_tokens", "tokens per answer"),
+    ("truncated_share", "truncated"),
+    ("repetition_share", "repetition"),
+    ("distinct_1", "distinct words"),
+    ("distinct_2", "distinct word pairs"),
+    ("self_similarity", "self-similarity"),
+    ("refusal_share", "refusals"),
 )
 
 
@@ -118,13 +118,13 @@ def _side_table(numbers: TwoModelsNumbers) -> Table:
     for side in "AB":
         table.add_column(side, justify="right")
     models = [numbers.models[name] for name in "ab"]
-    for name, title, form in _SIDES:
+    for name, title in _SIDES:
         values = [model.metrics[name] for model in models]
         if values != [None, None]:
-            table.add_row(title, *(_value(value, form) for value in values))
+            table.add_row(title, *(_value(name, value) for value in values))
     for source in models[0].scores:
         table.add_row(
-            f"score of {visible(source)}", *(_value(m.scores[source], "{:.3g}") for m in models)
+            f"score of {visible(source)}", *(_value("score", m.scores[source]) for m in models)
         )
     return table
 
@@ -159,12 +159,11 @@ def _against(rate: Interval) -> str:
 
 
 def _share(rate: Interval) -> str:
-    return _value(rate, "{:.3f}")
+    return _value("win_rate", rate)
 
 
-def _value(value: Interval | float | None, form: str) -> str:
+def _value(name: str, value: Interval | float | None) -> str:
     """A number, with its interval if it has one."""
     if isinstance(value, Interval):
-        low, high = finite(value.low), finite(value.high)
-        return format_estimate(value.estimate, low, high, form.format)
-    return format_estimate(value, None, None, form.format)
+        return format_estimate(name, value.estimate, finite(value.low), finite(value.high))
+    return format_number(name, value)

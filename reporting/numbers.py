@@ -1,14 +1,23 @@
 """Access to a campaign's metrics: finite numbers, intervals, names."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from dpo_core.campaign.metric_fields import finite
 from dpo_core.campaign.round_metrics import RoundMetrics
+from dpo_core.campaign.round_parts import Estimate
 from reporting.summary import CampaignSummary
 
-MISSING = "–"
 STEPS = ("start", "sample", "judge", "train", "evaluate")
+_KINDS = {
+    **dict.fromkeys(("prompts", "completions"), "sample"),
+    **dict.fromkeys(
+        ("scores", "pairs", "judgements", "labels", "calibration", "preferences", "audit"), "judge"
+    ),
+    **dict.fromkeys(("data", "reference", "training"), "train"),
+    **dict.fromkeys(("certificate", "gate"), "evaluate"),
+}
+_EVALUATING = ("answer", "suite_", "evaluation")
 
 
 def lowest_kappa(row: RoundMetrics) -> float | None:
@@ -43,10 +52,32 @@ def base_number(summary: CampaignSummary, name: str) -> float | None:
     return value
 
 
+def ratings(summary: CampaignSummary) -> Mapping[int, Estimate]:
+    """Round → rating of its policy by the matches of all rounds so far, the base as 0.
+
+    A round's own column `rating` is by the matches until then, and shown only where no round has
+    the ratings of all.
+    """
+    rated = [row.ratings for row in summary.rounds if row.ratings]
+    if rated:
+        return {int(number): rating for number, rating in rated[-1].items()}
+    own = {row.round: row.interval("rating") for row in summary.rounds}
+    return {
+        number: Estimate(estimate=rating, low=low, high=high)
+        for number, (rating, low, high) in own.items()
+        if rating is not None
+    }
+
+
 def list_rounds(numbers: Sequence[int]) -> str:
     """`round 1`; `rounds 1, 2 and 5`."""
     *first, last = (str(number) for number in numbers)
     return f"rounds {', '.join(first)} and {last}" if first else f"round {last}"
+
+
+def step_kind(step: str) -> str:
+    """Which of STEPS a step of a round belongs to, or `other`."""
+    return "evaluate" if step.startswith(_EVALUATING) else _KINDS.get(step, "other")
 
 
 def seconds_by_step(row: RoundMetrics) -> dict[str, float | None]:

@@ -11,13 +11,15 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from platformdirs import user_cache_path
-
 from dpo_core.atomic import write_text
-from reporting.plots.model import format_number, format_place
+from dpo_core.user_cache import user_cache
+from reporting.plots.model import format_place, format_point_interval
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+
+
+_INTERVAL = re.compile(r" \[[^\]\n]{3,40}\]")
 
 
 def render_template(template: str, **values: Any) -> str:
@@ -46,7 +48,7 @@ def vega_script() -> str:
     """
     from vl_convert import javascript_bundle
 
-    cache_file = user_cache_path("ratchet") / f"vega-{version('vl-convert-python')}.js"
+    cache_file = user_cache() / f"vega-{version('vl-convert-python')}.js"
     with suppress(OSError, ValueError):
         digest, script = cache_file.read_text(encoding="utf-8").split("\n", 1)
         if digest == f"// {csp_hash(script)}":
@@ -84,12 +86,19 @@ def _environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["unbroken"] = lambda text: text.replace(" %", "\u00a0%")
+    environment.filters["unbroken"] = _unbroken
     environment.filters["breakable"] = _breakable
     environment.filters["codes"] = _codes
-    environment.filters["form"] = format_number
+    environment.filters["with_interval"] = format_point_interval
     environment.filters["place"] = format_place
     return environment
+
+
+def _unbroken(text: str) -> str:
+    """A number and its interval stay on one line."""
+    from markupsafe import Markup, escape
+
+    return Markup(_INTERVAL.sub(lambda found: found[0].replace(" ", "\u00a0"), str(escape(text))))
 
 
 def _codes(text: str) -> str:

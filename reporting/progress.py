@@ -114,6 +114,7 @@ class CampaignProgress:
         return f"about {max(remaining, 0) / 60:.1f} min left"
 
     def __enter__(self) -> "CampaignProgress":
+        self._record.end()  # of a run that was killed
         self._bar.start()
         return self
 

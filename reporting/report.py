@@ -11,13 +11,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dpo_core.atomic import write_text
+from dpo_core.campaign.identity import VERSION
 from dpo_core.campaign.metric_columns import COLUMNS
 from dpo_core.text import visible
 from reporting import sample_browser
 from reporting.as_json import rounds_as_json
 from reporting.at_a_glance import at_a_glance
 from reporting.lineage import lineage
-from reporting.numbers import MISSING
+from reporting.number_formats import MISSING
 from reporting.page import (
     csp_hash,
     embed_json,
@@ -29,6 +30,7 @@ from reporting.page import (
 from reporting.plots import plot_groups
 from reporting.plots.model import alt_text
 from reporting.read.details import StageCount
+from reporting.regressions import find_regressions
 from reporting.sections import sections
 from reporting.sentences import (
     cautions,
@@ -112,6 +114,7 @@ def render_report(summary: CampaignSummary, *, generated_at: str = "") -> str:
         setup=[(name, visible(value)) for name, value in summary.setup],
         chart=draw_win_rates(summary, *_CHART, pad=14, left=30),
         next_step=next_step(summary),
+        regressions=find_regressions(summary),
         overrides=override_sentences(summary),
         directory=visible(summary.directory),
         generated_at=generated_at,
@@ -127,6 +130,7 @@ def render_report(summary: CampaignSummary, *, generated_at: str = "") -> str:
         static=sample_browser.static_prompts(summary),
         flow=_flow(summary),
         lineage=lineage(summary),
+        version=VERSION,
         configs=_configs(summary),
         config=visible(summary.config_yaml),
         css=mark_safe(read_template("report.css")),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from dpo_core.campaign.metric_fields import finite
 from dpo_core.text import visible
+from reporting.number_formats import format_number
 from reporting.read.samples import SampledAnswer, SampleRow
 from reporting.summary import CampaignSummary
 
@@ -124,7 +125,8 @@ def _static_answer(answer: SampledAnswer) -> StaticAnswer:
 def _verdict_texts(answer: SampledAnswer) -> Iterator[str]:
     score = finite(answer.score)
     if score is not None:
-        yield f"score {score:.3g}" + (f" ({visible(answer.reason)})" if answer.reason else "")
+        reason = f" ({visible(answer.reason)})" if answer.reason else ""
+        yield f"score {format_number('answer_score', score)}{reason}"
     for given in answer.verdicts:
         yield f"{given.verdict}: {visible(given.reason)}" if given.reason else given.verdict
 

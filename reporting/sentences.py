@@ -12,15 +12,19 @@ from dpo_core.campaign.round_metrics import RoundMetrics
 from dpo_core.records import HUMAN, is_person
 from dpo_core.text import visible
 from reporting.certification import BY_A_PERSON, certification_status
-from reporting.numbers import MISSING, base_number, list_rounds
+from reporting.number_formats import (
+    COLLAPSED_NATS,
+    MISSING,
+    format_metric,
+    format_number,
+)
+from reporting.numbers import base_number, list_rounds
 from reporting.summary import CONFIDENCE, CampaignSummary
 
 LENGTH_RATIO = 1.25
 """Ratio of mean lengths beyond which there is a caution: judges tend to prefer long answers."""
 TRUNCATED_RISE = 0.05
 DECISIONS_SHOWN = 4
-COLLAPSED_NATS = 1_000.0
-"""KL to the base beyond which its value says nothing more: the policy is another model."""
 
 
 def headline(summary: CampaignSummary) -> str:
@@ -30,7 +34,7 @@ def headline(summary: CampaignSummary) -> str:
     incumbent = incumbent_number(summary)
     result = _against_base(incumbent_row(summary), summary.settings.confidence)
     later = [row for row in summary.rounds if row.round > incumbent]
-    asking = [row.round for row in later if row.at_gate.action == "ask"]
+    asking = [row.round for row in later if is_open(row)]
     if asking:
         return f"{_capital(list_rounds(asking))} needs your decision. {result}"
     undone = [row.round for row in later if row.promoted]
@@ -68,10 +72,12 @@ def _against_base(row: RoundMetrics, level: float | None, name: str = "") -> str
     name = name or f"Round {row.round}"
     if rate is None:
         return f"{name} has not been compared with the base."
-    share = format_win_rate(row, "win_rate_base", level)
+    share = format_metric(row, "win_rate_base", level)
     share += f" on {_prompts(row, 'test', 'held-out')}"
     if low is not None and low > 0.5:
         result = f"{name} beats the base with a win rate of {share}"
+    elif _is_a_persons(row):
+        result = f"{name} wins {share} vs. the base"
     elif high is not None and high < 0.5:
         result = f"{name} is worse than the base, with a win rate of {share}"
     elif low is None or high is None:
@@ -79,9 +85,10 @@ def _against_base(row: RoundMetrics, level: float | None, name: str = "") -> str
     else:
         result = f"{name} is not clearly better than the base, with a win rate of {share}"
     kl = row.number("kl_base_nats")
-    distance = "" if kl is None else f"; KL to base {format_nats(kl)} nats"
+    distance = "" if kl is None else f"; KL to base {format_number('kl_base_nats', kl)} nats"
     if kl is not None and kl > COLLAPSED_NATS:
-        return f"{name} collapsed: KL to base {format_nats(kl)} nats (win rate {share})."
+        nats = format_number("kl_base_nats", kl)
+        return f"{name} collapsed: KL to base {nats} nats (win rate {share})."
     return f"{result}{distance}."
 
 
@@ -92,7 +99,7 @@ def verdict(row: RoundMetrics, level: float = CONFIDENCE) -> str:
     """
     if row.win_rate_gate is None:
         return f"{_outcome(row)}: {_against_base(row, level, 'it')}"
-    gate = f"win rate {format_win_rate(row, 'win_rate_gate', level)} vs. the previous policy"
+    gate = f"win rate {format_metric(row, 'win_rate_gate', level)} vs. the previous policy"
     prompts = _prompts(row, "gate", "gate")
     return f"{_outcome(row)}: {gate} on {prompts}; {_against_base(row, None, 'it')}"
 
@@ -123,11 +130,33 @@ def _certification(row: RoundMetrics) -> str:
 def gate_decisions(summary: CampaignSummary) -> tuple[str, ...]:
     """The gate's decisions on the last rounds, without those that it promoted by itself."""
     sentences = [
-        f"round {row.round}: {visible(row.decision)}"
+        f"round {row.round}: {_decision(row)}"
         for row in summary.rounds
         if row.decision and not _promoted_by_gate(row)
     ]
     return tuple(sentences[-DECISIONS_SHOWN:])
+
+
+def _decision(row: RoundMetrics) -> str:
+    """What was decided; of an open decision and a person's, no more than that. What failed stands
+    with the checks."""
+    gate = row.at_gate
+    if is_open(row):
+        return "needs your decision"
+    if gate.answer is not None and gate.answer.promote and gate.reasons:
+        return f"promoted: {visible(gate.reasons[0])}"
+    return visible(row.decision or "")
+
+
+def is_open(row: RoundMetrics) -> bool:
+    """Whether the gate has asked a person who has not answered yet."""
+    return row.at_gate.action == "ask"
+
+
+def _is_a_persons(row: RoundMetrics) -> bool:
+    """Whether a person promoted the round, or is asked: no sentence of ours may forestall that."""
+    answer = row.at_gate.answer
+    return is_open(row) or (bool(row.promoted) and answer is not None and answer.promote)
 
 
 def _promoted_by_gate(row: RoundMetrics) -> bool:
@@ -147,7 +176,7 @@ def gate_reasons(row: RoundMetrics) -> tuple[str, ...]:
         choice = "to promote" if gate.answer.promote else "not to promote"
         reasons.append(f"{gate.answer.by} chose {choice} it: {gate.answer.reason}")
     start = gate.goes_on_from
-    if start not in (None, row.round):
+    if start not in (None, row.round) and not is_open(row):
         reasons.append(f"the next round starts from {f'round {start}' if start else 'the base'}")
     return tuple(map(visible, reasons))
 
@@ -157,18 +186,20 @@ def gate_checks(row: RoundMetrics) -> tuple[tuple[str, str, str, str], ...]:
     return tuple(
         (
             visible(check.name),
-            _plain(check.value),
-            _plain(check.bound),
+            _plain(check.name, check.value),
+            _plain(check.name, check.bound),
             "passed" if check.passed else "failed",
         )
         for check in row.at_gate.checks
     )
 
 
-def _plain(value: object) -> str:
+def _plain(name: str, value: object) -> str:
     if value is None:
         return MISSING
-    return f"{value:.4g}" if isinstance(value, float) else visible(str(value))
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return format_number(name, float(value))
+    return visible(str(value))
 
 
 def cautions(summary: CampaignSummary, row: RoundMetrics) -> tuple[str, ...]:
@@ -176,17 +207,18 @@ def cautions(summary: CampaignSummary, row: RoundMetrics) -> tuple[str, ...]:
     sentences = []
     length, base_length = row.length_mean, base_number(summary, "length_mean")
     if length and base_length and not 1 / LENGTH_RATIO <= length / base_length <= LENGTH_RATIO:
-        change = 100 * (length / base_length - 1)
+        change = length / base_length - 1
         word = "longer" if change > 0 else "shorter"
+        ours, theirs = (format_number("length_mean", mean) for mean in (length, base_length))
         sentences.append(
-            f"Answers are {abs(change):.0f}% {word} than the base's ({length:.0f} vs. "
-            f"{base_length:.0f} tokens). Read some before trusting the win rate."
+            f"Answers are {format_number('share', abs(change))} {word} than the base's ({ours} vs. "
+            f"{theirs} tokens). Read some before trusting the win rate."
         )
     cut, base_cut = row.truncated_share, base_number(summary, "truncated_share")
     if cut is not None and cut - (base_cut or 0.0) > TRUNCATED_RISE:
         sentences.append(
-            f"{100 * cut:.0f}% of answers are truncated at the length limit "
-            f"(base {100 * (base_cut or 0.0):.0f}%)."
+            f"{format_number('truncated_share', cut)} of answers are truncated at the length limit "
+            f"(base {format_number('truncated_share', base_cut or 0.0)})."
         )
     return (*sentences, *map(visible, (row.warnings or {}).values()))
 
@@ -236,30 +268,9 @@ def _retrain_command(summary: CampaignSummary) -> Iterator[str]:
         )
 
 
-def format_win_rate(row: RoundMetrics, name: str, level: float | None = None) -> str:
-    """A share in percent with its interval, as "83% (95% CI 81–85)"; without `level`, which an
-    earlier number states, as "83% (81–85)"."""
-    value, low, high = row.interval(name)
-    if value is None:
-        return MISSING
-    if low is None or high is None:
-        return f"{100 * value:.0f}%"
-    prefix = "" if level is None else f"{100 * level:g}% CI "
-    return f"{100 * value:.0f}% ({prefix}{100 * low:.0f}–{100 * high:.0f})"
-
-
 def _prompts(row: RoundMetrics, split: str, word: str) -> str:
     count = row.number(f"{split}_prompts")
     return f"{word} prompts" if count is None else f"{count:.0f} {word} prompts"
-
-
-def format_nats(value: float | None) -> str:
-    """KL in nats, without its unit: as many digits as say something."""
-    if value is None:
-        return MISSING
-    if abs(value) > COLLAPSED_NATS:
-        return f"> {COLLAPSED_NATS:,.0f}"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
 def failure_sentence(summary: CampaignSummary) -> str:

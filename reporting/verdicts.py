@@ -6,7 +6,8 @@ from typing import Literal
 from dpo_core.campaign.round_metrics import RoundMetrics
 from reporting.at_a_glance import list_concerns
 from reporting.certification import NOT_CERTIFIED, certification_status
-from reporting.sentences import COLLAPSED_NATS
+from reporting.number_formats import COLLAPSED_NATS
+from reporting.sentences import is_open
 from reporting.summary import CampaignSummary
 
 Tone = Literal["good", "warn", "bad", "quiet"]
@@ -22,7 +23,7 @@ class TrustVerdict:
 
 def judge_round(summary: CampaignSummary, row: RoundMetrics) -> TrustVerdict:
     """Of one round."""
-    if row.at_gate.action == "ask":
+    if is_open(row):
         return TrustVerdict("awaiting decision", "warn")
     if is_collapsed(row):
         return TrustVerdict("collapsed, promoted" if row.promoted else "collapsed, refused", "bad")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from reporting.number_formats import format_number
 from reporting.summary import CampaignSummary
 
 _RANGE = 0.45, 0.6
@@ -54,8 +55,9 @@ def draw_win_rates(
     upper = [f"{x(n)},{y(high)}" for n, _, _, high in points]
     lower = [f"{x(n)},{y(low)}" for n, _, low, _ in reversed(points)]
     marks = tuple(
-        (n, x(n), y(rate), f"{100 * rate:.0f}%", y(high), y(low)) for n, rate, low, high in points
+        (n, x(n), y(rate), format_number("win_rate", rate), y(high), y(low))
+        for n, rate, low, high in points
     )
-    said = ", ".join(f"round {n}: {100 * rate:.0f}%" for n, rate, _, _ in points)
+    said = ", ".join(f"round {n}: {format_number('win_rate', rate)}" for n, rate, _, _ in points)
     spoken = f"Win rate vs. the base. {said}"
     return WinRateChart(width, height, line, " ".join(upper + lower), marks, y(0.5), spoken)

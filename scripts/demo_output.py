@@ -20,7 +20,7 @@ LAST_LINE = "report: "
 def main() -> None:
     shutil.rmtree(ROOT / CAMPAIGN, ignore_errors=True)
     ratchet = Path(sys.executable).with_name("ratchet")
-    command = [ratchet, "run", "configs/demo-cpu.yaml", "--campaign-dir", CAMPAIGN]
+    command = [ratchet, "run", "configs/demo-cpu.yaml", "--no-cache", "--campaign-dir", CAMPAIGN]
     environment = {**os.environ, "COLUMNS": "90"}
     ran = subprocess.run(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True

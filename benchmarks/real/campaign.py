@@ -149,7 +149,7 @@ def play_campaign(
             json_lines.append(record, [{"took": asdict(took), "machine": machine()}])
 
     with measured(tell):
-        ratchet("run", str(RECIPE), "--campaign-dir", str(root), *words)
+        ratchet("run", str(RECIPE), "--no-cache", "--campaign-dir", str(root), *words)
     told = json.loads(ratchet("status", str(root), "--json", piped=True))
     if told["state"] != "finished":
         raise SystemExit(f"the campaign in {root} is {told['state']}: {told['headline']}")

@@ -48,7 +48,8 @@ class Commands:
         return Command(process, path)
 
     def run(self, *, prefect: bool) -> "Command":
-        return self.start("run", *self.named(), "--wait", *(() if prefect else ("--no-prefect",)))
+        options = ("--wait", "--no-cache", *(() if prefect else ("--no-prefect",)))
+        return self.start("run", *self.named(), *options)
 
     def named(self) -> tuple[str, ...]:
         return (str(self.config), "--campaign-dir", str(self.campaign))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from dpo_core.campaign.artifacts import Artifact, current_artifact
 from dpo_core.campaign.current import PromotedPolicy, valid_steps
+from dpo_core.campaign.gate_record import GateFacts
 from dpo_core.campaign.layout import FINGERPRINT_SHOWN, Layout
 from dpo_core.campaign.ledger import Entry, Ledger
 from dpo_core.campaign.rollbacks import Rollback, rolled_back
@@ -102,4 +103,4 @@ def count_gate_looks(entries: Iterable[Entry]) -> int:
     pass. A decision that a person gave, on numbers that were looked at before, is no other look.
     """
     decided = (entry for entry in entries if entry.step == "gate")
-    return len({(e.round, e.facts.get("question", e.fingerprint)) for e in decided})
+    return len({(e.round, GateFacts.read(e.facts).question or e.fingerprint) for e in decided})

@@ -233,12 +233,14 @@ class RoundMetrics(MetricRow):
     )
     rating: Number = column(
         "Bradley-Terry strength of this round's policy in logits, with the base at 0, from "
-        "matches of all policies so far on test prompts"
+        "matches of all policies up to this round on test prompts; later rounds rate it again, in "
+        "ratings"
     )
     rating_low: Number = low_of("rating")
     rating_high: Number = high_of("rating")
     ratings: dict[str, parts.Estimate] | None = column(
-        "round → {estimate, low, high} of every policy so far; 0: base"
+        "round → {estimate, low, high} of every policy up to this round; 0: base. The last "
+        "round's are shown"
     )
     cycles: list[list[int]] | None = column(
         "[[3, 2, 1]]: 3 beats 2, 2 beats 1 and 1 beats 3, each beyond chance"
@@ -309,7 +311,8 @@ class RoundMetrics(MetricRow):
         "useful floating-point operations per second of the optimiser steps"
     )
     mfu: Number = unrepeated(
-        "train_flops_per_second as a share of the device's peak; none where the peak is unknown"
+        "train_flops_per_second as a share of the device's peak, which the campaign's first round "
+        "measures on a CPU (before 0.2, each round anew); none where the peak is unknown"
     )
     train_peak_memory_gib: Number = unrepeated("peak memory of the training process")
     gpu_seconds: Number = unrepeated("seconds that steps held GPUs, times their number")

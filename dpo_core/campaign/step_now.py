@@ -66,5 +66,6 @@ class StepRecord:
             self.path = None
 
     def end(self) -> None:
+        """Nothing runs, or nothing has begun yet."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)

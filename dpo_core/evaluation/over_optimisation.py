@@ -106,8 +106,8 @@ def _signed(change: Interval) -> str:
 
 
 def _shares(rate: Interval) -> str:
-    return f"{_percent(rate.estimate)} [{_percent(rate.low)}, {_percent(rate.high)}]"
+    return f"{_percent(rate.estimate)} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.0f}%"
+    return f"{share:.1%}"

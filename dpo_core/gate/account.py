@@ -14,7 +14,7 @@ from dpo_core.campaign.gate_record import GateFacts, GateRecord
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.retractions import RETRACT
 from dpo_core.campaign.rollbacks import ROLLBACK
-from dpo_core.campaign.step_facts import CertificateFacts
+from dpo_core.campaign.step_facts import CertificateFacts, LookFacts
 from dpo_core.evaluation.certification import allowance
 
 CERTIFICATE = "certificate"
@@ -100,8 +100,8 @@ def account_before(
     """
     state, crossed = _State(), inherited is None
     for entry in entries:
-        if entry.step == CERTIFICATE and entry.facts["turn"] == turn.id:
-            state = state.planned_as(entry.facts.get("planned"))
+        if entry.step == CERTIFICATE and CertificateFacts.read(entry.facts).turn == turn.id:
+            state = state.planned_as(CertificateFacts.read(entry.facts).planned)
             break
         if not crossed and entry.round > left_after:
             state, crossed = _enter_branch(state, inherited), True
@@ -127,8 +127,9 @@ def inheritable_account(
 
 def _is_own(entry: Entry, turn: Turn) -> bool:
     """Whether the entry is of this very turn, from a run that was killed before its certificate."""
-    if LOOKED in entry.facts:
-        return bool(entry.facts["turn"] == turn.id)
+    look = LookFacts.read(entry.facts)
+    if look.gate_prompts_to is not None:
+        return look.turn == turn.id
     return entry.step == "evaluation" and entry.outputs.get("evaluation.json") == turn.evaluation
 
 
@@ -150,8 +151,9 @@ def _after(state: _State, entry: Entry, first: int) -> _State:
         return _after_gate(state, entry)
     if entry.step in (ROLLBACK, RETRACT):
         return state.closed()
-    if LOOKED in entry.facts:
-        return state.looked(entry.facts[LOOKED])
+    look = LookFacts.read(entry.facts)
+    if look.gate_prompts_to is not None:
+        return state.looked(look.gate_prompts_to)
     if entry.step == "evaluation":
         return state.looked(first)
     return state

@@ -4,7 +4,7 @@ Each condition of promotion is a `GateCheck` with its value and its bound, and a
 explains the result. A check whose metric is missing fails.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 
 from dpo_core.campaign.gate_record import GateCheck
 from dpo_core.campaign.round_metrics import RoundMetrics
@@ -58,27 +58,28 @@ def notices(numbers: RoundMetrics, config: GateConfig) -> dict[str, str]:
     }
 
 
-def values_to_try(checks: Iterable[GateCheck], trained: Mapping[str, float]) -> dict[str, str]:
+def values_to_try(
+    checks: Iterable[GateCheck], learning_rate: float | None, beta: float | None
+) -> dict[str, str]:
     """Suggest training settings for the next round if the KL to the base exceeded its budget.
 
     Args:
         checks: the checks of the round.
-        trained: `learning_rate` and `beta` of the round; empty for rounds of older versions.
+        learning_rate, beta: of the round; None for rounds of older versions.
 
     Returns:
-        {"too far": sentence}, or {} if the KL is within its budget or `trained` is empty.
+        {"too far": sentence}, or {} if the KL is within its budget or nothing was recorded.
     """
     for check in checks:
-        if check.name != "kl_base_nats" or check.passed or not trained:
+        if check.name != "kl_base_nats" or check.passed or learning_rate is None or beta is None:
             continue
         if check.value is not None and check.bound is not None:
-            rate, beta = trained["learning_rate"], trained["beta"]
-            lower_rate = suggest_lower_rate(rate, check.value, check.bound)
+            lower_rate = suggest_lower_rate(learning_rate, check.value, check.bound)
             higher_beta = suggest_higher_beta(beta, check.value, check.bound)
             return {
                 "too far": f"KL to base {check.value:.2f} nats exceeds the budget of "
                 f"{check.bound:.4g}: try training.learning_rate "
-                f"{lower_rate:g} (now {rate:g}), or training.beta "
+                f"{lower_rate:g} (now {learning_rate:g}), or training.beta "
                 f"{higher_beta:g} (now {beta:g})"
             }
     return {}

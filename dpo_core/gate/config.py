@@ -53,7 +53,7 @@ class GateConfig(Section):
         description="what must exceed `threshold`: the lower end of the win rate's interval, or "
         "the estimate itself",
     )
-    threshold: Share = 0.5
+    threshold: Share = Field(0.5, description="win rate that a promoted policy must exceed")
     decided_share: PositiveShare | None = Field(
         0.9,
         description="lowest share of the gate comparisons, and of each suite's answers, that must "
@@ -217,7 +217,9 @@ def _is_range(value: Any) -> bool:
 class PlateauConfig(Section):
     """Stop after `rounds` rounds in a row without a promoted policy that gains more than `gain`."""
 
-    rounds: Count
+    rounds: Count = Field(
+        description="rounds in a row without a promoted policy that gained more than `gain`"
+    )
     gain: float = Field(
         0.0,
         ge=0,
@@ -235,7 +237,7 @@ class StopConfig(Section):
     plateau: PlateauConfig | None = Field(
         None, description="{rounds: k, gain: x}; k alone means gain 0"
     )
-    gpu_hours: Positive | None = None
+    gpu_hours: Positive | None = Field(None, description="GPU-hours of all finished rounds")
     labels: Count | None = Field(
         None, description="human labels; those of all judges if no person is asked"
     )

@@ -47,10 +47,13 @@ class Decision:
 
     @property
     def sentence(self) -> str:
-        """The outcome and its reasons. If every check passed, only the first is spelled out."""
+        """The outcome and its reasons. Of a promotion only the first is spelled out: if a person
+        promoted, it says so, and what had failed is in `reasons`."""
         reasons = self.reasons
         count = len(self.checks)
-        if self.promoted and count > 1 and all(check.passed for check in self.checks):
+        if self.promoted and not all(check.passed for check in self.checks):
+            reasons = reasons[:1]
+        elif self.promoted and count > 1:
             passed = f"{counted(count - 1, 'other check')} passed"
             reasons = (reasons[0], passed, *reasons[count:])
         return f"{_outcome_text(self)}: {'; '.join(reasons)}"
@@ -145,7 +148,7 @@ def _outcome_text(decision: Decision) -> str:
         # retried rounds of finished campaigns anew.
         "retry": "refused and tried again",
         "rollback": f"not promoted, rolled back to {policy}",
-        "ask": "gate not passed",
+        "ask": "needs your decision",
         "stop": f"not promoted, campaign ended, {policy} stays current",
     }[decision.action]
 

@@ -6,8 +6,6 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from platformdirs import user_cache_path
-
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.remote import write_place
 from dpo_core.errors import BadInput, CampaignLocked
@@ -16,6 +14,7 @@ from dpo_core.hashing import digest
 from dpo_core.storage.bucket import Bucket
 from dpo_core.storage.objects import check_url, open_objects
 from dpo_core.storage.restore import restore
+from dpo_core.user_cache import user_cache
 
 _PATIENCE_S = 30.0
 
@@ -52,7 +51,7 @@ def is_mirror(folder: Path) -> bool:
 
 
 def _mirrors() -> Path:
-    return user_cache_path("ratchet") / "campaigns"
+    return user_cache() / "campaigns"
 
 
 def _busy(holder: Holder) -> CampaignLocked:

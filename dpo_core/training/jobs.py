@@ -1,5 +1,6 @@
 """Jobs of the training process. Loads no torch."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -22,6 +23,7 @@ class DpoJob(ChildJob[DpoResult]):
     optimiser_from, optimiser_to: files (safetensors) to load AdamW's state from and save it to.
     checkpoints: folder from which a killed round resumes; removed when the round is finished.
     events_dir: folder for the curve as TensorBoard events, written while the round trains.
+    known_peaks: peaks of devices that earlier rounds measured, by name; not measured again.
     """
 
     writes: ClassVar[frozenset[str]] = frozenset(
@@ -50,6 +52,7 @@ class DpoJob(ChildJob[DpoResult]):
     optimiser_to: Path | None = None
     checkpoints: Path | None = None
     events_dir: Path | None = None
+    known_peaks: Mapping[str, float] = {}
     config: TrainingConfig = TrainingConfig()
     seed: int = 0
     threads: Count = 1

@@ -75,7 +75,8 @@ class DpoResult(RuntimeFacts, RoundStartFacts, CurveSummary, JobResult):
     """A trained round. policy: id of its policy; reference_policy: of its reference.
 
     resumed_from_step: optimiser steps done before the last start. path: through the model, with the
-    reason why it is not the fast one. nodes, attempts: on a cluster, the machines that trained it,
+    reason why it is not the fast one. peak_flops: of the device `peak_of`, in operations per second
+    of one process. nodes, attempts: on a cluster, the machines that trained it,
     and how often it was begun.
     """
 
@@ -88,6 +89,8 @@ class DpoResult(RuntimeFacts, RoundStartFacts, CurveSummary, JobResult):
     micro_batch_tokens: int = 0
     why_not_fast: str = ""
     trained_parameters: int = 0
+    peak_of: str = ""
+    peak_flops: float | None = None
     seconds_reference: float = 0.0
     seconds_steps: float = 0.0
     nodes: tuple[str, ...] = ()

@@ -21,7 +21,7 @@ from dpo_core.training.loop import train
 from dpo_core.training.metrics.curve_recorder import CurveRecorder
 from dpo_core.training.metrics.curves import DPO_CURVE, REFERENCE_LOGPS
 from dpo_core.training.metrics.early_warnings import EarlyWarning, Watch
-from dpo_core.training.metrics.peak_flops import peak_flops
+from dpo_core.training.metrics.peak_flops import device_name, peak_flops
 from dpo_core.training.pairs.batching import TrainingPair
 from dpo_core.training.pairs.pair_files import load_pairs
 from dpo_core.training.policy_in_training import load_optimiser, save_trained
@@ -64,7 +64,9 @@ def train_round(job: DpoJob, report: Report, team: Team = ALONE) -> DpoResult:
     if start.checkpoint is not None:
         read_tensors(start.checkpoint, policy.model, optimiser)
     trained_from = time.monotonic()
-    summary, warnings = _train(job, start, pairs, optimiser)
+    peak_of = device_name(runtime.device, runtime.compute_dtype)
+    peak = _peak_flops(start.round, job.known_peaks.get(peak_of))
+    summary, warnings = _train(job, start, pairs, optimiser, peak)
     ended = time.monotonic()
 
     save_trained(job, policy, optimiser, team)
@@ -85,6 +87,8 @@ def train_round(job: DpoJob, report: Report, team: Team = ALONE) -> DpoResult:
         micro_batch_tokens=setting.budget,
         why_not_fast=start.why_not_fast,
         trained_parameters=sum(p.numel() for p in policy.model.parameters() if p.requires_grad),
+        peak_of=peak_of,
+        peak_flops=peak,
         seconds_reference=trained_from - started,
         seconds_steps=ended - trained_from,
         versions=VERSIONS,
@@ -92,12 +96,16 @@ def train_round(job: DpoJob, report: Report, team: Team = ALONE) -> DpoResult:
 
 
 def _train(
-    job: DpoJob, start: RoundStart, pairs: Sequence[TrainingPair], optimiser: torch.optim.Optimizer
+    job: DpoJob,
+    start: RoundStart,
+    pairs: Sequence[TrainingPair],
+    optimiser: torch.optim.Optimizer,
+    peak: float | None,
 ) -> tuple[CurveSummary, list[EarlyWarning]]:
     """Run the remaining steps, saving checkpoints; returns the summary of the whole round, and
     its warnings."""
     round, progress = start.round, start.progress
-    recorder = CurveRecorder(round, _peak_flops(round), progress.curve)
+    recorder = CurveRecorder(round, peak, progress.curve)
     watch = Watch(job.config, round.steps(pairs))
 
     def save(steps: int) -> None:
@@ -123,10 +131,15 @@ def _train(
     return recorder.summary(), watch.warnings
 
 
-def _peak_flops(round: Round) -> float | None:
-    """The device's peak, from the leader only: other processes may share its processors."""
+def _peak_flops(round: Round, known: float | None) -> float | None:
+    """The device's peak, from the leader only: other processes may share its processors.
+
+    known: what an earlier round measured. Its MFU and this one's are of the same peak.
+    """
     runtime = round.runtime
-    return peak_flops(runtime.device, runtime.compute_dtype) if round.team.leads else None
+    if not round.team.leads:
+        return None
+    return known or peak_flops(runtime.device, runtime.compute_dtype)
 
 
 def _write(team: Team, path: Path, rows: Iterable[Mapping[str, object]], schema: pa.Schema) -> None:

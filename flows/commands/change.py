@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from dpo_core.errors import BadInput
-from flows.commands.options import Campaign, StoredCampaign, interruptible
+from flows.commands.options import Campaign, StoredCampaign, interruptible, set_option
 
 
 def branch(
@@ -25,12 +25,7 @@ def branch(
         ),
     ],
     overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Override a config key from round N + 1 on; repeatable.",
-        ),
+        list[str] | None, set_option("Override a config key from round N + 1 on")
     ] = None,
     campaign_dir: Annotated[
         Path | None,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.options import StoredCampaign
+from flows.commands.options import StoredCampaign, licence_option
 
 
 class ImportFormat(StrEnum):
@@ -94,15 +94,7 @@ def export(
         Export,
         typer.Option(help="conversational: prompt and answers as messages; standard: as text."),
     ] = Export.conversational,
-    licence: Annotated[
-        str,
-        typer.Option(
-            "--licence",
-            "--license",
-            metavar="ID",
-            help="Licence for the card, by its hub id, such as cc-by-4.0.",
-        ),
-    ] = "unknown",
+    licence: Annotated[str, licence_option("")] = "unknown",
     push_to_hub: Annotated[
         str | None,
         typer.Option(
@@ -143,15 +135,7 @@ def publish(
     number: Annotated[
         int | None, typer.Option("--round", help="Round to publish; default: the promoted one.")
     ] = None,
-    licence: Annotated[
-        str | None,
-        typer.Option(
-            "--licence",
-            "--license",
-            metavar="ID",
-            help="Licence for the card, by its hub id; default: the card states none.",
-        ),
-    ] = None,
+    licence: Annotated[str | None, licence_option("; default: the card states none")] = None,
     private: Annotated[
         bool, typer.Option("--private/--public", help="Visibility of a new hub model.")
     ] = True,

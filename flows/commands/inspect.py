@@ -17,6 +17,7 @@ from flows.commands.options import (
     StoredCampaign,
     find_campaign,
     interruptible,
+    set_option,
 )
 
 
@@ -127,12 +128,7 @@ def evaluate(
     samples: Annotated[int, typer.Option(help="Answers per model and prompt.")] = 1,
     max_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 256,
     overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Set a key of sampling, evaluation or prompts; repeatable.",
-        ),
+        list[str] | None, set_option("Set a key of sampling, evaluation or prompts")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="New folder for answers and outcomes.")

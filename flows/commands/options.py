@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -36,9 +36,25 @@ CampaignDir = Annotated[
     Path | None, typer.Option(help="Folder of the campaign; default: campaigns/<name>.")
 ]
 Config = Annotated[Path, typer.Argument(help="YAML config of the campaign.", metavar="CONFIG")]
+
+
+def set_option(which: str) -> Any:
+    """The option --set for the keys that the help names."""
+    return typer.Option("--set", metavar="KEY=VALUE", help=f"{which}; repeatable.")
+
+
+def licence_option(default: str) -> Any:
+    """The option --licence; what holds without it."""
+    names = ("--licence", "--license")
+    text = f"Licence for the card, by its hub id, such as cc-by-4.0{default}."
+    return typer.Option(*names, metavar="ID", help=text)
+
+
 Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a config key; repeatable."),
+    list[str] | None, set_option("Override a config key, such as training.beta=0.2")
+]
+Port = Annotated[
+    int, typer.Option(min=0, max=65535, help="Port on the loopback address; 0: a free one.")
 ]
 AllowHost = Annotated[
     list[str] | None,

@@ -13,12 +13,16 @@ from flows.commands.options import (
     CampaignDir,
     Config,
     Overrides,
+    Port,
     check_hosts,
     find_campaign,
     interruptible,
 )
 from flows.worker.folder import DEFAULT_FOLDER
 
+AtOnce = Annotated[
+    int, typer.Option(min=1, help="Campaigns that run concurrently; each may use the GPU.")
+]
 Folder = Annotated[
     Path, typer.Option("--dir", help="Folder with the worker's Prefect database and logs.")
 ]
@@ -32,9 +36,7 @@ def worker(
             min=0, max=65535, help="Port of Prefect's pages on the loopback address; 0: a free one."
         ),
     ] = 4200,
-    at_once: Annotated[
-        int, typer.Option(min=1, help="Campaigns that run concurrently; each may use the GPU.")
-    ] = 1,
+    at_once: AtOnce = 1,
     allow_host: AllowHost = None,
     allow_env: Annotated[
         list[str] | None,
@@ -67,12 +69,8 @@ def up(
         ),
     ] = None,
     folder: Folder = DEFAULT_FOLDER,
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port on the loopback address; 0: a free one.")
-    ] = 4200,
-    at_once: Annotated[
-        int, typer.Option(min=1, help="Campaigns that run concurrently; each may use the GPU.")
-    ] = 1,
+    port: Port = 4200,
+    at_once: AtOnce = 1,
     allow_host: AllowHost = None,
 ) -> None:
     """Start everything: the console, the worker, and the label server when people are asked.

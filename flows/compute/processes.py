@@ -7,8 +7,7 @@ from dpo_core.campaign.artifacts import verify_outputs
 from dpo_core.campaign.layout import Layout
 from dpo_core.children import child_environment
 from dpo_core.errors import ArtifactCorrupted, ChildDied
-from dpo_core.jobs import ChildJob, Result
-from dpo_core.processor import has_gpu
+from dpo_core.jobs import ChildJob, Lifetime, Result
 from dpo_core.tables import count_rows
 from dpo_core.text import counted
 from dpo_core.training.results import DpoResult
@@ -23,7 +22,6 @@ from flows.config import CampaignConfig
 from flows.config.compute import Workers
 from flows.harness.offline import ENVIRONMENT as OFFLINE
 from flows.harness.suite_task import SuiteTask
-from generation.config import SamplingConfig
 from generation.jobs import RowsJob, SampleJob, TokenJob
 from reporting.progress import CampaignProgress
 
@@ -78,14 +76,19 @@ class Processes:
             config.sampling,
             self._start_judge,
             self._count_judges,
-            lambda: self._make_room(config.sampling),
+            lambda: self._make_room(config.sampling.keep_worker),
             progress.advance,
             self._executor,
         )
 
     def sample(self, job: RowsJob[Done]) -> Done:
         """Let engines of the job's config carry it out, each one shard at a time."""
-        self._prepare_engines(job.config, job.policy)
+        check_weights(job.policy)
+        if self._sampling != job.config:
+            self.release("sampling")  # an engine keeps the config that it was made with
+        self._sampling = job.config
+        if self.running("sampling") is None:
+            self._make_room(job.lifetime)
         needs = engine_needs(job.config, job.policy, self._threads)
         self._engines = self._count(self._compute.sampling_workers, needs)
         self._tell_idle_engines(job)
@@ -109,20 +112,22 @@ class Processes:
                 f"{cut}. Lower it to {max(1, rows // wanted):,} or less."
             )
 
-    def tokenise(self, config: SamplingConfig, job: TokenJob[Result]) -> Result:
+    def tokenise(self, job: TokenJob[Result]) -> Result:
         """Let a sampling process make token ids, which needs no engine."""
-        self._prepare_engines(config, job.policy)
+        check_weights(job.policy)
+        if self.running("sampling") is None:
+            self._make_room(job.lifetime)
         return self._ask("sampling", job)
 
-    def train(self, config: SamplingConfig, job: ChildJob[Result]) -> Result:
+    def train(self, job: ChildJob[Result]) -> Result:
         """Let the training process carry out one job; it has a GPU to itself."""
         if self.running("training") is None:
-            self._make_room(config)
+            self._make_room(job.lifetime)
         stays = False
         try:
             result = self._train(job)
             trainer = self.running("training")
-            stays = trainer is not None and not self._take_turns(config, trainer.gpus > 0)
+            stays = trainer is not None and not self._take_turns(job.lifetime, trainer.gpus > 0)
         except KeyboardInterrupt:
             self._progress.note("stopping; interrupt again to leave at once")
             if (trainer := self.running("training")) is not None:
@@ -226,14 +231,6 @@ class Processes:
             return wanted
         return count_workers(wanted, self._executor.machines(), needs)
 
-    def _prepare_engines(self, config: SamplingConfig, policy: Path) -> None:
-        check_weights(policy)
-        if self._sampling != config:
-            self.release("sampling")  # an engine keeps the config that it was made with
-        self._sampling = config
-        if self.running("sampling") is None:
-            self._make_room(config)
-
     def _ask(self, kind: str, job: ChildJob[Result]) -> Result:
         """Let the one process of that kind carry out a job."""
         child, seconds_process = self._pools[kind].worker()
@@ -243,22 +240,18 @@ class Processes:
         progress = self._progress
         return child.carry_out(job, self._layout.root, progress.advance, progress.notice)
 
-    def _make_room(self, config: SamplingConfig) -> None:
+    def _make_room(self, lifetime: Lifetime) -> None:
         """End the processes whose memory the next one needs."""
-        if self._take_turns(config, self._sampler_on_gpu or self.judges.on_gpu):
+        if self._take_turns(lifetime, self._sampler_on_gpu or self.judges.on_gpu):
             self.release()
 
-    def _take_turns(self, config: SamplingConfig, on_gpu: bool) -> bool:
-        return _one_at_a_time(config, on_gpu=on_gpu or self._executor.exclusive)
+    def _take_turns(self, lifetime: Lifetime, on_gpu: bool) -> bool:
+        return not keeps_processes(lifetime, on_gpu=on_gpu or self._executor.exclusive)
 
 
-def keeps_processes(config: SamplingConfig) -> bool:
+def keeps_processes(lifetime: Lifetime, *, on_gpu: bool) -> bool:
     """Whether the sampling and training processes stay alive together, as on a CPU."""
-    return not _one_at_a_time(config, on_gpu=has_gpu())
-
-
-def _one_at_a_time(config: SamplingConfig, *, on_gpu: bool) -> bool:
-    return config.keep_worker == "step" or (config.keep_worker == "auto" and on_gpu)
+    return lifetime == "campaign" or (lifetime == "auto" and not on_gpu)
 
 
 def _executor(

@@ -35,9 +35,12 @@ full length."""
 class CampaignConfig(Section):
     """A whole campaign. Each section is defined beside the code it configures."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    seed: int = Field(0, ge=0)
-    rounds: Count = 3
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="letters, digits, dots, dashes; names the default folder, campaigns/NAME",
+    )
+    seed: int = Field(0, ge=0, description="seed from which all others derive")
+    rounds: Count = Field(3, description="rounds to play; more can be added later")
     data_dir: str | None = Field(None, description="replaces {data_dir} in paths and arguments")
     threads: Count | Literal["auto"] = Field("auto", description="per process; fixed at creation")
     keep_policies: Literal["all", "promoted"] | KeepLast = Field(

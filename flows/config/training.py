@@ -18,15 +18,15 @@ from dpo_core.text import counted
 class KeepLast(Section):
     """Keep the weights of the last rounds, and always those of the promoted policy."""
 
-    last: Count
+    last: Count = Field(description="rounds whose weights are kept")
 
 
 class Mix(Section):
     """Relative weights of a round's training pairs by their origin; only ratios count."""
 
-    latest: Positive = 1.0
-    earlier: float = Field(0.0, ge=0)
-    imported: float = Field(0.0, ge=0)
+    latest: Positive = Field(1.0, description="weight of this round's own pairs")
+    earlier: float = Field(0.0, ge=0, description="weight of pairs of earlier rounds")
+    imported: float = Field(0.0, ge=0, description="weight of imported pairs")
 
 
 class MixRounds(Section):
@@ -38,7 +38,7 @@ class MixRounds(Section):
 class LastRounds(Section):
     """Pairs of the `last` rounds, this one counted."""
 
-    last: Count
+    last: Count = Field(description="rounds whose pairs are trained on, this one included")
 
 
 class DataConfig(Section):

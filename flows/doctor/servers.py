@@ -7,7 +7,6 @@ import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from dpo_core.errors import RatchetError
@@ -17,7 +16,8 @@ from dpo_core.web_guard import HEADER
 from flows.config import CampaignConfig
 from flows.doctor.findings import DoctorFinding, note, ok, problem
 from labeling.judges.config import asks_people
-from labeling.server import DEFAULT_FOLDER, find_access
+from labeling.people.config import PeopleConfig
+from labeling.server import find_access
 
 PREFECT_VARIABLE, ARGILLA_VARIABLE = "PREFECT_API_URL", "ARGILLA_API_URL"
 PORTS: Mapping[int, str] = {4200: "ratchet ui", 6900: "ratchet label serve"}
@@ -100,10 +100,10 @@ def check_argilla(
     asked = config is not None and asks_people(config.judge)
     if not asked and not environment.get(ARGILLA_VARIABLE):
         return ok("argilla", "not needed: the config asks no people")
-    folder = config.people_config.server_dir if config is not None else None
+    people = config.people_config if config is not None else PeopleConfig()
     make = problem if asked else note
     try:
-        access = find_access(Path(folder) if folder else DEFAULT_FOLDER, environment)
+        access = find_access(people.server_folder, environment)
     except RatchetError as error:
         return make("argilla", error.message, "people.server_dir", error.remedy)
     key = {"X-Argilla-Api-Key": access.api_key}

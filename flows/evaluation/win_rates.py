@@ -134,7 +134,7 @@ def slice_warnings(slices: Mapping[str, Slice]) -> Iterator[tuple[str, str]]:
             yield (
                 f"slice {name}",
                 f"Worse on {name}: win rate vs. the previous policy "
-                f"{100 * slice_.win_rate:.0f}% ({low:.0f}–{high:.0f}) on {slice_.prompts} "
+                f"{slice_.win_rate:.1%} [{low:.1f}, {high:.1f}] on {slice_.prompts} "
                 f"prompts (adjusted p {slice_.p_adjusted:.2g} among {len(slices)} slices).",
             )
 

@@ -32,7 +32,7 @@ def ask_question(
     """Record that the campaign waits for a decision; returns the error that ends the run."""
     command = shlex.join(["ratchet", "decide", str(layout.root)])
     sentence = (
-        f"round {number} needs your decision: {decision.sentence}; see {layout.report}, then "
+        f"round {number} {decision.sentence}; see {layout.report}, then "
         f"type `{command} --promote` or `{command} --keep`"
     )
     waiting = Waiting(

@@ -23,8 +23,6 @@ from pathlib import Path
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any, Literal
 
-from platformdirs import user_cache_path
-
 from dpo_core.atomic import write_atomic, write_text
 from dpo_core.campaign.layout import Layout
 from dpo_core.children import Child, Report, serve_jobs
@@ -32,6 +30,7 @@ from dpo_core.errors import BadInput, ServerFailed
 from dpo_core.jobs import ChildJob, JobResult, job_kinds
 from dpo_core.port_owner import describe_port_owner
 from dpo_core.server_keys import RUNS_PATH, Key, find_served_file, provide_key, with_key
+from dpo_core.user_cache import user_cache
 from dpo_core.web_guard import Guard
 
 if TYPE_CHECKING:
@@ -326,7 +325,7 @@ def provide_database(database: Path) -> None:
 
     if database.exists():
         return
-    empty = user_cache_path("ratchet") / f"prefect-{prefect.__version__}.db"
+    empty = user_cache() / f"prefect-{prefect.__version__}.db"
     if not empty.exists():
         from prefect.server.database import provide_database_interface
 

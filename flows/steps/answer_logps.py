@@ -7,6 +7,7 @@ from pathlib import Path
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.step_facts import ProcessFacts
+from dpo_core.processor import has_gpu
 from dpo_core.schemas import POLICY_LOGPS, SCORED, ScoredRow
 from dpo_core.tables import count_rows, iterate_rows, read_rows, write_rows
 from dpo_core.training.jobs import LogpsJob
@@ -102,14 +103,19 @@ def _by_sharing(session: Session, weights: Path, answers: Path, out: Path) -> fl
     """As `write_logps`, by the training process; None where nothing was written."""
     dtype = session.config.sampling.dtype_on("cpu")
     if (
-        not keeps_processes(session.config.sampling)
+        not keeps_processes(session.config.sampling.keep_worker, on_gpu=has_gpu())
         or dtype == "float16"
         or not _are_shared(answers)
     ):
         return None
     check_weights(weights)
     job = LogpsJob(
-        policy_dir=weights, completions=answers, out=out, dtype=dtype, threads=session.threads
+        policy_dir=weights,
+        completions=answers,
+        out=out,
+        dtype=dtype,
+        threads=session.threads,
+        keep_worker=session.config.sampling.keep_worker,
     )
     result = session.train(job)
     return None if result.why_not else result.seconds_start + result.seconds_load

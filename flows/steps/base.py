@@ -5,9 +5,12 @@ from pathlib import Path
 
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs
+from dpo_core.campaign.step_cache import machine_key
 from dpo_core.campaign.step_facts import HeldOutFacts
 from dpo_core.config import PolicyConfig
 from dpo_core.errors import PromptError
+from dpo_core.gguf.header import names_gguf
+from dpo_core.hashing import digest
 from dpo_core.import_path import source_hash
 from dpo_core.records import prompt_row
 from dpo_core.schemas import PROMPTS
@@ -23,6 +26,8 @@ from flows.session import Session
 from flows.steps.gate_pool import POOL, find_gate_pool, read_prompt_ids
 from flows.steps.prompts import pool_config, pool_functions
 from flows.steps.suites import suite_prompts
+
+_MAKES = "dpo_core.training.warm_start.base_policy:prepare_base"
 
 
 def held_out(session: Session) -> Artifact:
@@ -89,30 +94,58 @@ def base_policy(session: Session, held_out: Artifact) -> Policy:
             curve_path=folder / "sft.parquet",
             seed=seed,
             threads=session.threads,
-        )
-        result = session.train(job)
-        return StepResult(
-            came_in=result.rows_in,
-            kept=result.rows_kept,
-            dropped=result.dropped,
-            versions=result.versions,
-            facts=BaseFacts.read(result.as_json()),
+            keep_worker=session.config.sampling.keep_worker,
         )
 
-    functions = (policy.build, sft.function if sft is not None else None)
+        def train(_: Path) -> StepResult:
+            result = session.train(job)
+            return StepResult(
+                came_in=result.rows_in,
+                kept=result.rows_kept,
+                dropped=result.dropped,
+                versions=result.versions,
+                facts=BaseFacts.read(result.as_json()),
+            )
+
+        if session.bases is None or not is_reusable(session.config):
+            return train(folder)
+        prompts = [sorted(never), sorted(set_aside)]
+        machine = machine_key(_MAKES, session.threads)
+        key = digest(config, inputs.hashes, functions, prompts, *machine)
+        return session.bases.obtain(key, folder, train)
+
+    config = base_config(session.config, seed)
+    named = (policy.build, sft.function if sft is not None else None)
+    functions = {path: source_hash(path) for path in named if path is not None}
     artifact = session.step(
         0,
         "base",
         make,
-        config=base_config(session.config, seed),
+        config=config,
         inputs={
             "held_out": held_out.input("prompts.parquet"),
             **({"gate_pool": pool.input(POOL)} if pool is not None else {}),
             **user_inputs(session),
         },
-        functions={path: source_hash(path) for path in functions if path is not None},
+        functions=functions,
     )
     return Policy(0, artifact.facts(BaseFacts).policy, artifact.path("policy"), artifact)
+
+
+def is_reusable(config: CampaignConfig) -> bool:
+    """Whether another campaign may take this base for its own: all that it was made of is known by
+    content, and making it takes more than copying a folder.
+
+    A model on the hub may change. The user's functions, and arguments that are texts, may name
+    files that no fingerprint knows. Nodes of a cluster may have other processors.
+    """
+    policy, sft = config.policy, config.sft
+    if config.compute.kind != "local" or (policy.model is not None and not is_local(policy)):
+        return False
+    functions = [policy.build, sft.function if sft is not None else None]
+    known = all(name is None or name.startswith("examples.") for name in functions)
+    known = known and not any(isinstance(value, str) for value in policy.build_args.values())
+    return known and (sft is not None or policy.model is None or names_gguf(policy.model))
 
 
 def base_config(config: CampaignConfig, seed: int) -> dict[str, object]:

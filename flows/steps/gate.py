@@ -20,6 +20,7 @@ from dpo_core.gate.decision import Best, Decision, apply_answer, decide
 from dpo_core.hashing import digest
 from dpo_core.schemas import OutcomeRow
 from dpo_core.tables import iterate_as
+from dpo_core.training.results import TrainingFacts
 from flows.evaluation.win_rates import measure_gate_against_base
 from flows.gate.question import ask_question, find_answer, question_id
 from flows.round_state import EvaluatedPolicy
@@ -157,8 +158,8 @@ class _Gate:
 
     def _notices(self, numbers: RoundMetrics, decision: Decision) -> dict[str, str]:
         """name → settings to try instead; in round 1 also checks that cannot be made."""
-        trained = self.candidate.evaluated.policy.made_by.entry.facts.get("settings", {})
-        messages = values_to_try(decision.checks, trained)
+        trained = self.candidate.evaluated.policy.made_by.facts(TrainingFacts).settings
+        messages = values_to_try(decision.checks, trained.learning_rate, trained.beta)
         if self.number == 1:
             messages |= notices(numbers, self.session.config.gate)
         return {name: f"{text[:1].upper()}{text[1:]}." for name, text in messages.items()}

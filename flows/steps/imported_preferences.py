@@ -34,6 +34,7 @@ def imported_preferences(
             out_dir=folder,
             longest=longest,
             hard=hard,
+            keep_worker=session.config.sampling.keep_worker,
         )
         result = session.tokenise(job)
         if not result.preferences:

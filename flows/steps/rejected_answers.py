@@ -66,6 +66,7 @@ def sample_other(
                 completions=folder / _FILE,
                 out=folder / f"retokenised-{_FILE}",
                 longest=longest,
+                keep_worker=session.config.sampling.keep_worker,
             )
             tokenised = session.tokenise(job)
         finally:

@@ -36,6 +36,7 @@ def train(
     seed = session.seed("training", number)
     carried = section.optimiser_state == "carried"
     available = carried and _OPTIMISER in policy.made_by.entry.outputs
+    known_peaks = _known_peaks(session)
 
     def make(folder: Path, inputs: Inputs) -> StepResult:
         reference_dir, optimiser = inputs.find("reference"), inputs.find("optimiser")
@@ -57,9 +58,11 @@ def train(
             optimiser_to=folder / _OPTIMISER if carried else None,
             checkpoints=folder / CHECKPOINTS,
             events_dir=session.layout.round_events(number),
+            known_peaks=known_peaks,
             config=config,
             seed=seed,
             threads=session.threads,
+            keep_worker=session.config.sampling.keep_worker,
         )
         result = session.train(job)
         facts = TrainingFacts(
@@ -89,6 +92,20 @@ def train(
     )
     policy_id = artifact.facts(TrainingFacts).policy
     return Policy(number, policy_id, artifact.path("policy"), artifact)
+
+
+def _known_peaks(session: Session) -> dict[str, float]:
+    """The first measured peak of each device that trained a round of the campaign."""
+    trained = (
+        TrainingFacts.read(entry.facts)
+        for entry in session.store.entries
+        if entry.step == "training"
+    )
+    peaks: dict[str, float] = {}
+    for facts in trained:
+        if facts.peak_flops:
+            peaks.setdefault(facts.peak_of, facts.peak_flops)
+    return peaks
 
 
 def loss_functions(loss: str) -> dict[str, str]:
@@ -157,6 +174,7 @@ def reference(session: Session, number: int, last: Policy, policy: Policy, rate:
             to_dir=inputs.path("policy"),
             out_dir=folder / "policy",
             rate=rate,
+            keep_worker=session.config.sampling.keep_worker,
         )
         return StepResult(facts=session.train(job))
 

@@ -19,7 +19,6 @@ from flows.people import can_resume
 from flows.prefect.runs import tagged_campaign
 from flows.worker.registry import Registry
 from flows.worker.runs import NOTHING, Order, busy_message
-from labeling.server import DEFAULT_FOLDER
 
 RESUMING = "Resuming"
 """Name of the Scheduled state of a run that resumes."""
@@ -107,6 +106,6 @@ class LabelProgress:
 def _config(layout: Layout, folder: Path) -> CampaignConfig:
     """The campaign's config, with the labelling server's folder relative to the run's folder."""
     config = load_config(layout.config, [])
-    server = str(folder / (config.people_config.server_dir or DEFAULT_FOLDER))
+    server = str(folder / config.people_config.server_folder)
     people = config.people_config.model_copy(update={"server_dir": server})
     return config.model_copy(update={"people": people})

@@ -115,7 +115,7 @@ def _play(config: CampaignConfig, layout: Layout, run: FlowRun) -> None:
     with (
         tags(campaign_tag(layout)),
         open_campaign(config, layout.root, Console()) as (resolved, progress, uploads),
-        Session.open(layout.root, resolved, progress, uploads) as session,
+        Session.open(layout.root, resolved, progress, uploads, True) as session,
     ):
         crash_stale_runs(layout, but=run.id)
         run_rounds(session, with_prefect=True)

@@ -13,7 +13,7 @@ from dpo_core.file_lock import holder
 from flows.config import CampaignConfig, load_config, read_stored
 from flows.worker.runs import Order
 from labeling.judges.config import asks_people
-from labeling.server import DEFAULT_FOLDER, Server, start
+from labeling.server import Server, start
 from labeling.server.credentials import URL_VARIABLE, read_credentials
 
 _PORT = 6900
@@ -42,7 +42,7 @@ class LabelServers:
         """The same, for a config that runs in `folder`."""
         if not asks_people(config.judge) or os.environ.get(URL_VARIABLE):
             return
-        place = (folder / (config.people_config.server_dir or DEFAULT_FOLDER)).resolve()
+        place = (folder / config.people_config.server_folder).resolve()
         with self._lock:
             server = self._started.get(place)
             if (server is not None and server.alive()) or holder(place / "lock") is not None:

@@ -77,7 +77,7 @@ def _drift(source: str, measure: Measure, before: Rate, now: Rate, alarm: float)
     fall = was - is_now
     alarmed = fall > alarm and min(before.n, now.n) >= LEAST
     sentence = (
-        f"{source}: {_NAMES[measure]} fell from {was:.0%} (n = {before.n}) to {is_now:.0%} "
+        f"{source}: {_NAMES[measure]} fell from {was:.1%} (n = {before.n}) to {is_now:.1%} "
         f"(n = {now.n}): check its latest answers, or retract them"
     )
     return Drift(

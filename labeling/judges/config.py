@@ -65,9 +65,11 @@ class RuleJudge(_AnyJudge):
     (verdict, reason) pair or a `Judgement`.
     """
 
-    kind: Literal["rule"] = "rule"
+    kind: Literal["rule"] = Field("rule", description="a Python function")
     function: str = Field(description="`package.module:function`")
-    gives: Literal["score", "verdict"] = "score"
+    gives: Literal["score", "verdict"] = Field(
+        "score", description="a number for each answer, or a verdict for each pair"
+    )
     relevance: int | None = Field(
         None,
         ge=2,
@@ -102,13 +104,13 @@ class RewardModelJudge(_AnyJudge):
 
     gives_rewards: ClassVar[bool] = True
 
-    kind: Literal["reward_model"]
+    kind: Literal["reward_model"] = Field(description="a sequence classifier with one output")
     model: str = Field(description="folder or hub id")
-    revision: str | None = None
+    revision: str | None = Field(None, description="hub revision of `model`")
     max_model_len: Count | None = Field(
         None, description="most tokens of prompt and answer; it abstains on longer ones"
     )
-    gives: Literal["score"] = "score"
+    gives: Literal["score"] = Field("score", description="a number for each answer")
 
     @property
     def source(self) -> str:
@@ -126,9 +128,11 @@ class LlmJudge(_AnyJudge):
     1 to 9, as the mean grade under the model's probabilities where the engine returns them.
     """
 
-    kind: Literal["llm"]
-    model: str
-    revision: str | None = None
+    kind: Literal["llm"] = Field(description="a language model that reads a rubric")
+    model: str = Field(
+        description="folder or hub id; with `endpoint`, the name that the server knows"
+    )
+    revision: str | None = Field(None, description="hub revision of `model`")
     endpoint: str | None = Field(
         None, description="such as https://host/v1; none: run the model on this machine"
     )
@@ -154,14 +158,22 @@ class LlmJudge(_AnyJudge):
         "reference", description="field of a prompt's row with the reference answer"
     )
     principles: list[str] = Field([], description="sentences for the rubric `principles`")
-    gives: Literal["verdict", "score"] = "verdict"
+    gives: Literal["verdict", "score"] = Field(
+        "verdict", description="a verdict for each pair, or a grade for each answer"
+    )
     max_tokens: Count = Field(256, description="most tokens of an unconstrained reply")
-    max_model_len: Count | None = None
+    max_model_len: Count | None = Field(
+        None, description="most tokens of question and reply; none: the model's own limit"
+    )
     concurrency: Count = Field(8, description="most requests at a time")
     retries: int = Field(6, ge=0, description="retries of a request, with increasing waits")
-    timeout_s: Positive = 120.0
-    money_per_million_tokens_in: float = Field(0.0, ge=0)
-    money_per_million_tokens_out: float = Field(0.0, ge=0)
+    timeout_s: Positive = Field(120.0, description="seconds to wait for a reply of the endpoint")
+    money_per_million_tokens_in: float = Field(
+        0.0, ge=0, description="price of a million tokens read"
+    )
+    money_per_million_tokens_out: float = Field(
+        0.0, ge=0, description="price of a million tokens written"
+    )
     budget_money: Positive | None = Field(
         None, description="most money per campaign, which then stops"
     )
@@ -250,7 +262,7 @@ class HumanJudge(_AnyJudge):
     asks_people: ClassVar[bool] = True
     gives: ClassVar[None] = None
 
-    kind: Literal["human"]
+    kind: Literal["human"] = Field(description="people, who label in Argilla")
 
     @property
     def source(self) -> str:
@@ -277,7 +289,7 @@ _SingleJudge = Annotated[Judge, Discriminator(_kind)]
 class CommitteeJudge(Section):
     """Several judges; each counts by its `weight`."""
 
-    kind: Literal["committee"]
+    kind: Literal["committee"] = Field(description="several judges, each with a weight")
     members: Annotated[list[_SingleJudge], Field(min_length=2)]
 
     @model_validator(mode="after")

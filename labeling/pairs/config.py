@@ -14,7 +14,7 @@ StrategyName = Literal[
 class RoundPolicy(Section):
     """The policy that an earlier `round` trained, promoted or not; 0: the base policy."""
 
-    round: int = Field(ge=0)
+    round: int = Field(ge=0, description="round whose policy it is; 0: the base")
 
 
 class PairsConfig(Section):

@@ -1,10 +1,14 @@
 """Configuration of how people are asked. Loading it imports nothing heavy."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from dpo_core.config import Count, Positive, Section, Share
+
+DEFAULT_FOLDER = Path("argilla")
+"""Default folder of `ratchet label serve`, in the current directory."""
 
 
 class PeopleConfig(Section):
@@ -15,7 +19,11 @@ class PeopleConfig(Section):
     """
 
     server_dir: str | None = Field(None, description="folder of `ratchet label serve`")
-    workspace: str = Field("ratchet", pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    workspace: str = Field(
+        "ratchet",
+        pattern=r"^[a-z0-9][a-z0-9_-]*$",
+        description="Argilla workspace of the campaign's datasets",
+    )
     guidelines: str | None = Field(None, description="text or file that annotators see")
     mode: Literal["blind", "review"] = Field(
         "blind", description="review: show the judge's verdict as a suggestion"
@@ -51,6 +59,11 @@ class PeopleConfig(Section):
         "keep waiting, or stop with an error",
     )
     poll_s: Positive = Field(15.0, le=60, description="seconds between polls of the server")
+
+    @property
+    def server_folder(self) -> Path:
+        """Folder of the label server, relative to where the campaign runs."""
+        return Path(self.server_dir or DEFAULT_FOLDER)
 
     @model_validator(mode="after")
     def _possible(self) -> "PeopleConfig":

@@ -9,12 +9,10 @@ from pathlib import Path
 
 from dpo_core.atomic import write_private
 from dpo_core.errors import BadInput
+from labeling.people.config import DEFAULT_FOLDER as DEFAULT_FOLDER
 
 WORKSPACE = "ratchet"
 """Argilla workspace with the datasets and annotators of campaigns."""
-
-DEFAULT_FOLDER = Path("argilla")
-"""Default folder of `ratchet label serve`, in the current directory."""
 
 URL_VARIABLE, KEY_VARIABLE = "ARGILLA_API_URL", "ARGILLA_API_KEY"
 OWNER = "owner"

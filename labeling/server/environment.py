@@ -14,11 +14,10 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from platformdirs import user_cache_path
-
 from dpo_core.atomic import write_text
 from dpo_core.errors import BadInput, LabelServerFailed
 from dpo_core.file_lock import Holder, hold, holder
+from dpo_core.user_cache import user_cache
 
 VERSION = "2.8.0"
 REQUIREMENTS = (
@@ -49,7 +48,7 @@ def environment_folder() -> Path:
     text = "\n".join(REQUIREMENTS)
     key = hashlib.sha256(text.encode()).hexdigest()[:8]
     python = f"py{sys.version_info.major}.{sys.version_info.minor}"
-    return user_cache_path("ratchet") / f"argilla-server-{VERSION}-{python}-{key}"
+    return user_cache() / f"argilla-server-{VERSION}-{python}-{key}"
 
 
 def _python(folder: Path) -> Path:

@@ -1,13 +1,13 @@
 """The plots of a comparison: one series per campaign."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from dpo_core.campaign.round_metrics import RoundMetrics
 from reporting.compare.sides import CampaignComparison, Side
+from reporting.number_formats import SHARE, TWO_DIGITS, number_format
 from reporting.numbers import base_number
 from reporting.plots.model import (
-    DECIMAL,
-    PERCENT,
     Plot,
     PlotGroup,
     Point,
@@ -15,13 +15,14 @@ from reporting.plots.model import (
     point,
     round_label,
 )
+from reporting.plots.quality import rating_series
 
 
 def plot_groups(comparison: CampaignComparison) -> tuple[PlotGroup, ...]:
     """The plots that are not empty, in one group."""
     drawn = tuple(plot for plot in _plots(comparison) if plot.series)
     note = "Each campaign's rounds on its own held-out test prompts."
-    return (PlotGroup("curves", "Round by round", note, drawn),) if drawn else ()
+    return (PlotGroup("curves", "Curves", "Round by round", note, drawn),) if drawn else ()
 
 
 def _plots(comparison: CampaignComparison) -> Iterator[Plot]:
@@ -32,7 +33,7 @@ def _plots(comparison: CampaignComparison) -> Iterator[Plot]:
         "Win rate",
         "Share of test prompts won against the base; ties count half. Above 50% is better.",
         "wins",
-        PERCENT,
+        SHARE,
         of("win_rate_base"),
         0.5,
         "equal",
@@ -41,7 +42,7 @@ def _plots(comparison: CampaignComparison) -> Iterator[Plot]:
         "Length-controlled win rate",
         "Win rate at equal lengths. If it is far below the plain one, answers win by being long.",
         "wins",
-        PERCENT,
+        SHARE,
         of("lc_win_rate_base"),
         0.5,
         "equal",
@@ -51,7 +52,7 @@ def _plots(comparison: CampaignComparison) -> Iterator[Plot]:
         "Distance travelled",
         "KL divergence from the base, nats per completion.",
         "KL, nats",
-        DECIMAL,
+        TWO_DIGITS,
         of("kl_base_nats"),
         from_zero=True,
     )
@@ -59,8 +60,8 @@ def _plots(comparison: CampaignComparison) -> Iterator[Plot]:
         "Rating",
         "Bradley-Terry strength within each campaign, in logits; the base is 0.",
         "logits",
-        DECIMAL,
-        of("rating"),
+        number_format("rating"),
+        _ratings(comparison),
         0.0,
         "base",
     )
@@ -68,7 +69,7 @@ def _plots(comparison: CampaignComparison) -> Iterator[Plot]:
         "Length",
         "Mean length of the answers, EOS included.",
         "tokens",
-        DECIMAL,
+        number_format("length_mean"),
         of("length_mean"),
         *_level(comparison, "length_mean"),
     )
@@ -76,11 +77,19 @@ def _plots(comparison: CampaignComparison) -> Iterator[Plot]:
 
 def _series(comparison: CampaignComparison, name: str) -> tuple[Series, ...]:
     series = []
-    for side in comparison.sides:
+    for colour, side in enumerate(comparison.sides):
         points = tuple(p for row in side.summary.rounds if (p := point(row, name)) is not None)
         if points:
-            series.append(Series(side.label, points))
+            series.append(Series(side.label, points, colour))
     return tuple(series)
+
+
+def _ratings(comparison: CampaignComparison) -> tuple[Series, ...]:
+    return tuple(
+        replace(series, name=side.label, colour=colour)
+        for colour, side in enumerate(comparison.sides)
+        for series in rating_series(side.summary)
+    )
 
 
 def _level(comparison: CampaignComparison, name: str) -> tuple[float | None, str]:
@@ -94,19 +103,20 @@ def _level(comparison: CampaignComparison, name: str) -> tuple[float | None, str
 def _frontier(comparison: CampaignComparison) -> Plot:
     """Win rate against KL."""
     series = []
-    for side in comparison.sides:
+    for colour, side in enumerate(comparison.sides):
         points = tuple(_reached(side))
         if points:
-            series.append(Series(side.label, (Point(0.0, 0.5, label="base"), *points)))
+            series.append(Series(side.label, (Point(0.0, 0.5, label="base"), *points), colour))
     return Plot(
         "Wins against KL",
         "Win rate against the base over KL to it, one point per round in order. If KL grows and "
         "the win rate does not, the round only drifted.",
         "wins",
-        PERCENT,
+        SHARE,
         tuple(series),
         mark="path",
         x_title="KL to base, nats per completion",
+        x_form=TWO_DIGITS,
     )
 
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from dpo_core.atomic import write_text
 from reporting.as_json import as_json as campaign_as_json
+from reporting.compare.answers import answers_beside, render_answers
 from reporting.compare.plots import plot_groups
 from reporting.compare.sentences import differences, headline, not_comparable, shared
 from reporting.compare.sides import CampaignComparison, Side, clip
-from reporting.compare.tables import tables
+from reporting.compare.tables import settings_table, tables
 from reporting.page import (
     csp_hash,
     embed_json,
@@ -50,6 +51,8 @@ def render_page(comparison: CampaignComparison) -> str:
         sides=[_side_for_page(side) for side in comparison.sides],
         groups=groups,
         plots_json=embed_json([asdict(plot) | {"spoken": alt_text(plot)} for plot in drawn]),
+        settings=settings_table(comparison),
+        answers=answers_beside(comparison),
         sections=tables(comparison),
         css=mark_safe(read_template("report.css")),
         scripts={name: mark_safe(text) for name, text in scripts.items()},
@@ -102,9 +105,12 @@ def render_comparison(comparison: CampaignComparison) -> "RenderableType":
     from rich.console import Group
     from rich.text import Text
 
+    settings = settings_table(comparison)
     return Group(
         Text(headline(comparison), style="bold"),
         *(Text(f"! {warning}", style="yellow") for warning in not_comparable(comparison)),
         *map(Text, (*differences(comparison), *shared(comparison))),
+        *([FoldedSection(settings)] if settings.rows else ()),
         *map(FoldedSection, tables(comparison)),
+        *render_answers(comparison),
     )

@@ -4,6 +4,10 @@ from collections.abc import Iterator
 from itertools import combinations
 
 from reporting.compare.sides import CampaignComparison, Difference, Side, clip
+from reporting.number_formats import format_estimate
+
+_LEVEL = 0.95
+"""Of the interval of a difference."""
 
 _SECTIONS = {
     "sampling": "sampled with different settings (section `sampling`)",
@@ -14,43 +18,26 @@ _SECTIONS = {
 
 def headline(comparison: CampaignComparison) -> str:
     """Which campaign has the best current policy, if the intervals tell them apart."""
-    rated = [(rate, side) for side in comparison.sides if (rate := _win_rate(side)) is not None]
-    if not rated:
-        return "No campaign has been compared with its base yet."
-    best = max(rate for rate, _ in rated)
-    leaders = [side.label for rate, side in rated if rate == best]
-    leader = f"{' and '.join(leaders)}: win rate vs. base {100 * best:.0f}%"
+    finished = [side.label for side in comparison.sides if side.summary.rounds]
+    if len(finished) < 2:
+        only = f"Only {finished[0]}" if finished else "No campaign"
+        return f"{only} has finished a round: there is nothing to compare yet."
     if not_comparable(comparison):
-        return f"Win rates are not comparable. Highest: {leader}."
-    if len(leaders) > 1:
-        return f"No clear winner: {leader} each."
-    differences = [d for d in comparison.differences if leaders[0] in (d.first, d.second)]
-    if len(differences) == len(comparison.sides) - 1 and all(map(_clear, differences)):
-        return f"Clear winner: {leader}."
-    if len(differences) == len(comparison.sides) - 1 == 1:
-        return f"No clear winner: {leaders[0]} {_points(differences[0], leaders[0])}."
-    return f"No clear winner. Highest: {leader}."
+        return "The win rates of these campaigns are not comparable."
+    if len(comparison.sides) == 2:
+        sentences = tuple(map(_difference_sentence, comparison.differences))
+        return sentences[0] if sentences else "The campaigns share no decided comparison."
+    for side in comparison.sides:
+        others = [d for d in comparison.differences if side.label in (d.first, d.second)]
+        if len(others) == len(comparison.sides) - 1 and all(_wins(side.label, d) for d in others):
+            return f"Clear winner: {side.label}, ahead of each of the others."
+    return "No clear winner: no campaign is ahead of each of the others."
 
 
-def _win_rate(side: Side) -> float | None:
-    """Of the current policy; the base has one half against itself."""
-    if not side.summary.rounds:
-        return None
-    return side.incumbent_row.number("win_rate_base") if side.incumbent else 0.5
-
-
-def _points(difference: Difference, label: str) -> str:
-    """The difference in percentage points as seen from the campaign `label`."""
-    wins = difference.wins
-    ends = (wins.estimate, wins.low, wins.high)
-    if label == difference.first:
-        ends = (-wins.estimate, -wins.high, -wins.low)
-    points, low, high = (100 * share for share in ends)
-    return f"{points:+.1f} points (95% CI {low:.1f} to {high:.1f})".replace("-", "−")
-
-
-def _clear(difference: Difference) -> bool:
-    return difference.wins.low > 0 or difference.wins.high < 0
+def _wins(label: str, difference: Difference) -> bool:
+    """Whether the campaign is clearly better than the other one."""
+    gained = difference.wins
+    return gained.low > 0 if label == difference.second else gained.high < 0
 
 
 def shared(comparison: CampaignComparison) -> tuple[str, ...]:
@@ -77,18 +64,29 @@ def _branches(comparison: CampaignComparison) -> Iterator[str]:
 
 
 def differences(comparison: CampaignComparison) -> tuple[str, ...]:
-    """The paired difference of each two campaigns."""
+    """The paired difference of each two campaigns; of only two, it is the headline."""
+    if len(comparison.sides) == 2:
+        return ()
     return tuple(map(_difference_sentence, comparison.differences))
 
 
 def _difference_sentence(difference: Difference) -> str:
-    pair = f"{difference.second} vs. {difference.first}"
-    prompts = f"the same {difference.prompts} test prompts"
+    """Seen from the better campaign, or else from the second."""
+    first, second = difference.first, difference.second
+    prompts = f"on the same {difference.prompts:,} test prompts"
     if difference.alike:
-        return f"{pair}: the same wins and losses against the base on {prompts}."
-    chance = "" if _clear(difference) else ", which may be chance"
-    points = _points(difference, difference.second)
-    return f"{pair}: {points} of win rate vs. base on {prompts}{chance}."
+        return (
+            f"No difference: {second} and {first} have the same wins and losses vs. base {prompts}."
+        )
+    wins = difference.wins
+    ends = (wins.estimate, wins.low, wins.high)
+    if _wins(first, difference):
+        first, second = second, first
+        ends = (-wins.estimate, -wins.high, -wins.low)
+    value, low, high = (100 * share for share in ends)
+    points = format_estimate("points", value, low, high, _LEVEL)
+    what = "Clear winner" if low > 0 else "No clear winner"
+    return f"{what}: {second} has {points} points of win rate vs. base against {first} {prompts}."
 
 
 def not_comparable(comparison: CampaignComparison) -> tuple[str, ...]:

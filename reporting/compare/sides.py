@@ -19,7 +19,8 @@ from dpo_core.training.results import BaseFacts
 from flows.config import CampaignConfig, read_stored
 from flows.config.shared import shared_config
 from flows.config.versions import flatten
-from reporting.numbers import MISSING
+from reporting.number_formats import MISSING
+from reporting.read.samples import SampledAnswer, read_answers, read_test_prompts
 from reporting.summary import CampaignSummary, read_summary
 
 Outcomes = Mapping[tuple[str, int], float]
@@ -37,7 +38,8 @@ class Side:
 
     label: its name, with its folder if several have the same name.
     incumbent: the round whose policy is current, 0 for the base; `outcomes` are that policy's.
-    test_prompts: ids of the held-out test prompts.
+    test_prompts: ids of the held-out test prompts; prompts: their texts; answers: the current
+    policy's, by prompt.
     answer_settings: the config sections that held-out answers and their verdicts depend on.
     """
 
@@ -48,6 +50,8 @@ class Side:
     incumbent: int = 0
     origin: Origin | None = None
     test_prompts: frozenset[str] = frozenset()
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    answers: Mapping[str, SampledAnswer] = field(default_factory=dict)
     outcomes: Outcomes = field(default_factory=dict)
     answer_settings: Mapping[str, object] = field(default_factory=dict)
 
@@ -141,6 +145,7 @@ def _side(root: Path, summary: CampaignSummary, alike: bool) -> Side:
     config = read_stored(layout)
     incumbent = find_incumbent(layout, max((row.round for row in summary.rounds), default=0))
     base = current_artifact(layout, 0, "base")
+    prompts = {prompt.prompt_id: prompt.shown() for prompt in read_test_prompts(layout)}
     return Side(
         label=clip(f"{summary.name} ({root})" if alike else summary.name),
         summary=summary,
@@ -148,7 +153,9 @@ def _side(root: Path, summary: CampaignSummary, alike: bool) -> Side:
         base=base.facts(BaseFacts).policy if base is not None else "",
         incumbent=incumbent,
         origin=read_origin(layout),
-        test_prompts=frozenset(_test_prompts(layout)),
+        test_prompts=frozenset(prompts),
+        prompts=prompts,
+        answers=read_answers(layout, incumbent),
         outcomes=dict(_outcomes(layout, incumbent)),
         answer_settings=_answer_settings(config),
     )
@@ -157,14 +164,6 @@ def _side(root: Path, summary: CampaignSummary, alike: bool) -> Side:
 def _answer_settings(config: CampaignConfig) -> Mapping[str, object]:
     sections = shared_config(config)
     return {name: sections[name] for name in ("sampling", "evaluation", "evaluation_judge")}
-
-
-def _test_prompts(layout: Layout) -> Iterator[str]:
-    held_out = current_artifact(layout, 0, "held_out")
-    if held_out is not None:
-        for row in read_rows(held_out.path("prompts.parquet"), ["prompt_id", "split"]):
-            if row["split"] == "test":
-                yield row["prompt_id"]
 
 
 def _outcomes(layout: Layout, number: int) -> Iterator[tuple[tuple[str, int], float]]:
@@ -178,13 +177,21 @@ def _outcomes(layout: Layout, number: int) -> Iterator[tuple[tuple[str, int], fl
 def _difference(first: Side, second: Side) -> Difference | None:
     """None unless both have the same base and settings of held-out answers, and share prompts."""
     comparable = first.base == second.base and first.answer_settings == second.answer_settings
-    shared = sorted(first.outcomes.keys() & second.outcomes.keys())
+    one, other = _base_as_even(first, second), _base_as_even(second, first)
+    shared = sorted(one.keys() & other.keys())
     if not comparable or not shared:
         return None
-    gained = [second.outcomes[key] - first.outcomes[key] for key in shared]
+    gained = [other[key] - one[key] for key in shared]
     prompts = [prompt for prompt, _ in shared]
     wins = mean_interval(gained, groups=prompts, resamples=_RESAMPLES)
     return Difference(first.label, second.label, len(set(prompts)), wins, not any(gained))
+
+
+def _base_as_even(side: Side, beside: Side) -> Outcomes:
+    """The outcomes of a side; of the base, which ties with itself, on the prompts of the other."""
+    if side.summary.rounds and not side.incumbent:
+        return dict.fromkeys(beside.outcomes, 0.5)
+    return side.outcomes
 
 
 def _settings(config: CampaignConfig) -> dict[str, str]:

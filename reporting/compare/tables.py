@@ -1,59 +1,80 @@
 """The tables of a comparison: one row per campaign, or one column per campaign round by round."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
-from dpo_core.campaign.round_metrics import RoundMetrics
-from reporting.cells import TableSection, cell, cell_with_error, cell_with_interval, count, percent
+from reporting.cells import TableSection, count
 from reporting.compare.sides import CampaignComparison, Side
-from reporting.numbers import MISSING
+from reporting.costs import SCOPE, whole_cost
+from reporting.number_formats import (
+    MISSING,
+    format_duration,
+    format_estimate,
+    format_metric,
+    format_number,
+)
+from reporting.numbers import ratings
 
-Write = Callable[[RoundMetrics, str], str]
-
-
-def _decimals(row: RoundMetrics, name: str) -> str:
-    return cell_with_interval(row, name, "{:.2f}".format)
-
-
-def _percents(row: RoundMetrics, name: str) -> str:
-    return cell_with_interval(row, name, percent)
-
-
-def _controlled(row: RoundMetrics, name: str) -> str:
-    text = _percents(row, name)
-    return f"{text} extrapolated" if row.number(f"{name}_extrapolated") else text
+Write = Callable[[Side, int], str]
 
 
-def _tokens(row: RoundMetrics, name: str) -> str:
-    return cell_with_interval(row, name, "{:.1f}".format)
+def _metric(name: str) -> Write:
+    def write(side: Side, number: int) -> str:
+        row = side.row(number)
+        text = format_metric(row, name)
+        return f"{text} extrapolated" if row.number(f"{name}_extrapolated") else text
+
+    return write
+
+
+def _rating(side: Side, number: int) -> str:
+    rating = ratings(side.summary).get(number)
+    if rating is None:
+        return MISSING
+    return format_estimate("rating", rating.estimate, rating.low, rating.high)
 
 
 _BY_ROUND: tuple[tuple[str, str, str, Write], ...] = (
-    ("win_rate_base", "Win rate vs. base", "% · ties count half · [interval]", _percents),
-    ("lc_win_rate_base", "Length-controlled win rate vs. base", "% · [interval]", _controlled),
-    ("win_rate_previous", "Win rate vs. previous policy", "% · [interval]", _percents),
-    ("rating", "Rating", "logits, base at 0, within each campaign · [interval]", _decimals),
-    ("kl_base_nats", "KL to the base", "nats per completion ± s.e.", cell_with_error),
-    ("length_mean", "Mean length", "tokens · [interval]", _tokens),
-    ("score_mean", "Score", "by the evaluation judge · [interval]", _decimals),
+    ("win_rate_base", "Win rate vs. base", "ties count half", _metric("win_rate_base")),
+    (
+        "lc_win_rate_base",
+        "Length-controlled win rate vs. base",
+        "ties count half",
+        _metric("lc_win_rate_base"),
+    ),
+    (
+        "win_rate_previous",
+        "Win rate vs. previous policy",
+        "ties count half",
+        _metric("win_rate_previous"),
+    ),
+    (
+        "rating",
+        "Rating",
+        "by the matches of all rounds so far, within each campaign · logits, base at 0",
+        _rating,
+    ),
+    ("kl_base_nats", "KL to the base", "nats per completion", _metric("kl_base_nats")),
+    ("length_mean", "Mean length", "tokens", _metric("length_mean")),
+    ("score_mean", "Score", "by the evaluation judge", _metric("score_mean")),
 )
 _COSTS: Mapping[str, tuple[str, Callable[[float], str]]] = {
-    "seconds_round": ("hours", lambda value: f"{value / 3600:.3g}"),
-    "gpu_seconds": ("GPU hours", lambda value: f"{value / 3600:.3g}"),
-    "cpu_seconds": ("CPU hours", lambda value: f"{value / 3600:.3g}"),
-    "tokens_in": ("tokens in", "{:,.0f}".format),
-    "tokens_out": ("tokens out", "{:,.0f}".format),
-    "labels": ("human labels", count),
-    "money": ("money", "{:,.2f}".format),
+    "seconds": ("time", format_duration),
+    "gpu_seconds": ("GPU time", format_duration),
+    "cpu_seconds": ("CPU time", format_duration),
+    "tokens_in": ("tokens in", count),
+    "tokens_out": ("tokens out", count),
+    "labels": ("labels", count),
+    "human": ("human", count),
+    "money": ("money", lambda value: format_number("money", value)),
 }
 
 
 def tables(comparison: CampaignComparison) -> tuple[TableSection, ...]:
-    """All tables that are not empty."""
+    """All tables of numbers that are not empty."""
     candidates = (
         _incumbents(comparison),
         *_rounds(comparison),
         _costs(comparison),
-        _settings(comparison),
     )
     return tuple(section for section in candidates if section.rows)
 
@@ -64,8 +85,8 @@ def _incumbents(comparison: CampaignComparison) -> TableSection:
         "state",
         "rounds",
         "current",
-        "wins vs base %",
-        "LC wins vs base %",
+        "wins vs base",
+        "LC wins vs base",
         "KL to base",
         "mean length",
     )
@@ -73,8 +94,8 @@ def _incumbents(comparison: CampaignComparison) -> TableSection:
     known = [n for n in range(len(header)) if any(row[n] != MISSING for row in rows)]
     return TableSection(
         "Current policies",
-        "current: the policy that the next round starts from · LC: length-controlled · [interval] "
-        "· KL: nats ± s.e.",
+        "current: the policy that the next round starts from · LC: length-controlled · "
+        "[confidence interval] · KL: nats per completion · length: tokens",
         tuple(header[n] for n in known),
         tuple(tuple(row[n] for n in known) for row in rows),
     )
@@ -87,10 +108,10 @@ def _incumbent(side: Side) -> tuple[str, ...]:
         side.summary.state,
         f"{len(side.summary.rounds)} of {side.summary.rounds_planned}",
         f"round {side.incumbent}" if side.incumbent else "the base",
-        _percents(row, "win_rate_base"),
-        _controlled(row, "lc_win_rate_base"),
-        cell_with_error(row, "kl_base_nats"),
-        _tokens(row, "length_mean"),
+        format_metric(row, "win_rate_base"),
+        _metric("lc_win_rate_base")(side, side.incumbent),
+        format_metric(row, "kl_base_nats"),
+        format_metric(row, "length_mean"),
     )
 
 
@@ -102,11 +123,14 @@ def _rounds(comparison: CampaignComparison) -> Iterator[TableSection]:
         )
         if known:
             rows = tuple(
-                (_round(comparison, n), *(write(side.row(n), name) for side in comparison.sides))
+                (_round(comparison, n), *(write(side, n) for side in comparison.sides))
                 for n in comparison.numbers
             )
             yield TableSection(
-                title, note, ("round", *(side.label for side in comparison.sides)), rows
+                title,
+                f"{note} · [confidence interval]",
+                ("round", *(side.label for side in comparison.sides)),
+                rows,
             )
 
 
@@ -118,36 +142,22 @@ def _round(comparison: CampaignComparison, number: int) -> str:
 
 
 def _costs(comparison: CampaignComparison) -> TableSection:
-    totals = [_total(side) for side in comparison.sides]
-    names = [name for name in _COSTS if any(total[name] for total in totals)]
+    costs = [whole_cost(side.summary) for side in comparison.sides]
+    names = [name for name in _COSTS if any(getattr(cost, name) for cost in costs)]
     rows = tuple(
-        (side.label, *(cell(total[name], _COSTS[name][1]) for name in names))
-        for side, total in zip(comparison.sides, totals, strict=True)
+        (side.label, *(_cost(name, getattr(cost, name)) for name in names))
+        for side, cost in zip(comparison.sides, costs, strict=True)
     )
-    note = "all finished rounds · shared rounds count in each campaign"
+    note = f"{SCOPE} · shared rounds count in each campaign"
     header = ("campaign", *(_COSTS[name][0] for name in names))
     return TableSection("Cost", note, header, rows if names else ())
 
 
-def _total(side: Side) -> dict[str, float | None]:
-    """Sums over the rounds; None if no round has the number."""
-    rows = side.summary.rounds
-    sums = {name: _sum(row.number(name) for row in rows) for name in _COSTS}
-    return {**sums, "labels": _sum(map(_labels, rows))}
+def _cost(name: str, value: float | None) -> str:
+    return MISSING if value is None else _COSTS[name][1](value)
 
 
-def _sum(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
-
-
-def _labels(row: RoundMetrics) -> float | None:
-    """Human answers in the round."""
-    answers = row.labels.answers if row.labels is not None else {}
-    return float(sum(answers.values())) if answers else None
-
-
-def _settings(comparison: CampaignComparison) -> TableSection:
+def settings_table(comparison: CampaignComparison) -> TableSection:
     rows = tuple((key, *values) for key, values in comparison.settings.items())
     header = ("key", *(side.label for side in comparison.sides))
     note = f"keys of campaign.yaml whose values differ · {MISSING}: not set"

@@ -10,31 +10,33 @@ from reporting.summary import CampaignSummary
 
 _GROUPS = (
     (
-        "better",
-        "Does it get better?",
+        *("better", "Quality", "Does it get better?"),
         "On held-out test prompts, which no round trains on.",
         quality_plots,
     ),
-    ("texts", "What are the answers like?", "On the same prompts in every round.", answer_plots),
-    ("training", "Training", "Each round's training on its own pairs.", training_plots),
     (
-        "labels",
-        "Labels",
+        *("texts", "Answers", "What are the answers like?"),
+        "On the same prompts in every round.",
+        answer_plots,
+    ),
+    ("training", "Training", "Training", "Each round's training on its own pairs.", training_plots),
+    (
+        *("labels", "Labels", "Labels"),
         "Agreement of judges and people, and what their labels gained.",
         label_plots,
     ),
-    ("cost", "Where time, tokens and money went", "Per round, by step.", cost_plots),
-    ("flow", "Data flow", "From prompts to training pairs.", flow_plots),
+    ("cost", "Cost", "Where time, tokens and money went", "Per round, by step.", cost_plots),
+    ("flow", "Data", "Data flow", "From prompts to training pairs.", flow_plots),
 )
 
 
 def plot_groups(summary: CampaignSummary) -> tuple[PlotGroup, ...]:
     """All plots that are not empty, in the order of the report."""
     groups = []
-    for key, title, note, make in _GROUPS:
+    for key, short, title, note, make in _GROUPS:
         drawn = tuple(plot for plot in make(summary) if plot.series)
         if drawn:
-            groups.append(PlotGroup(key, title, note, drawn))
+            groups.append(PlotGroup(key, short, title, note, drawn))
     return tuple(groups)
 
 

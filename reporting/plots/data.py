@@ -7,7 +7,8 @@ from dpo_core.campaign.round_metrics import RoundMetrics
 from dpo_core.campaign.round_parts import Agreed
 from dpo_core.text import visible
 from reporting.label_gains import PER, label_gains
-from reporting.plots.model import COUNT, DECIMAL, Plot, Point, Series, round_label
+from reporting.number_formats import COUNT, TWO_DIGITS, number_format
+from reporting.plots.model import Plot, Point, Series, round_label
 from reporting.summary import CampaignSummary
 
 
@@ -17,7 +18,7 @@ def label_plots(summary: CampaignSummary) -> Iterator[Plot]:
         "Cohen's κ of each judge with people's verdicts on the same pairs, and Krippendorff's α "
         "among people. 1 is perfect, 0 is chance.",
         "κ, α",
-        DECIMAL,
+        TWO_DIGITS,
         _agreement(summary),
         0.0,
         "chance",
@@ -28,7 +29,7 @@ def label_plots(summary: CampaignSummary) -> Iterator[Plot]:
         "change is credited to the labels, although samples, β and steps contributed: compare "
         "rounds by it, do not extrapolate.",
         f"points of win rate per {PER} labels",
-        ".1%",
+        number_format("points"),
         _gains(summary, "win_rate"),
         0.0,
         "no gain",
@@ -38,7 +39,7 @@ def label_plots(summary: CampaignSummary) -> Iterator[Plot]:
         f"(mean score − that of the previous policy) × {PER} / labels of the round, on test "
         "prompts, also credited to the labels alone.",
         f"score per {PER} labels",
-        DECIMAL,
+        number_format("score_change"),
         _gains(summary, "score"),
         0.0,
         "no gain",
@@ -48,9 +49,10 @@ def label_plots(summary: CampaignSummary) -> Iterator[Plot]:
 def _gains(summary: CampaignSummary, what: str) -> tuple[Series, ...]:
     points = []
     for gains in label_gains(summary):
-        value = gains.win_rate if what == "win_rate" else gains.score
+        value, scale = (gains.win_rate, 100) if what == "win_rate" else (gains.score, 1)
         if value is not None:
-            points.append(Point(str(gains.round), value.estimate, value.low, value.high))
+            low, high = (None if end is None else scale * end for end in (value.low, value.high))
+            points.append(Point(str(gains.round), scale * value.estimate, low, high))
     return (Series("labels of the round", tuple(points)),) if points else ()
 
 

@@ -4,10 +4,9 @@ from collections.abc import Iterator, Mapping
 
 from dpo_core.campaign.round_metrics import RoundMetrics
 from dpo_core.evaluation.comparison import kl_budget_nats
-from reporting.numbers import base_number
+from reporting.number_formats import SHARE, TWO_DIGITS, number_format
+from reporting.numbers import base_number, ratings
 from reporting.plots.model import (
-    DECIMAL,
-    PERCENT,
     Plot,
     Point,
     Series,
@@ -19,19 +18,32 @@ from reporting.summary import CampaignSummary
 
 
 def quality_plots(summary: CampaignSummary) -> Iterator[Plot]:
-    yield _rates(
-        summary,
-        "Win rate",
-        "",
-        "Share of held-out test prompts won; ties count half. Above 50% is better. gate: on the "
-        "gate prompts, which decide promotion.",
+    yield Plot(
+        "Win rate vs. the previous policy",
+        "Share of prompts won; ties count half. Above 50% is better. gate: on the gate prompts, "
+        "which decide promotion. The win rate vs. the base is the chart at the top.",
+        "wins",
+        SHARE,
+        series_by_round(summary, {"win_rate_previous": "test", "win_rate_gate": "gate"}),
+        0.5,
+        "equal",
     )
-    yield _rates(
-        summary,
+    yield Plot(
         "Length-controlled win rate",
-        "lc_",
         "Win rate at equal lengths, by a logistic model of the difference in length. If it is far "
         f"below the plain one, answers win by being long.{_extrapolated(summary)}",
+        "wins",
+        SHARE,
+        series_by_round(
+            summary,
+            {
+                "lc_win_rate_previous": "vs. previous",
+                "lc_win_rate_gate": "vs. previous, gate",
+                "lc_win_rate_base": "vs. base",
+            },
+        ),
+        0.5,
+        "equal",
     )
     yield _judges_apart(summary)
     yield Plot(
@@ -39,22 +51,13 @@ def quality_plots(summary: CampaignSummary) -> Iterator[Plot]:
         "Bradley-Terry strength of every policy from all matches so far, in logits; the base is 0. "
         "A lead of one logit is a win rate of 73%.",
         "logits",
-        DECIMAL,
-        _ratings(summary),
+        number_format("rating"),
+        rating_series(summary),
         0.0,
         "base",
     )
     yield _frontier(summary)
     yield _distance(summary)
-
-
-def _rates(summary: CampaignSummary, title: str, prefix: str, about: str) -> Plot:
-    names = {
-        f"{prefix}win_rate_base": "against base",
-        f"{prefix}win_rate_previous": "against previous",
-        f"{prefix}win_rate_gate": "gate",
-    }
-    return Plot(title, about, "wins", PERCENT, series_by_round(summary, names), 0.5, "equal")
 
 
 def _extrapolated(summary: CampaignSummary) -> str:
@@ -86,26 +89,20 @@ def _judges_apart(summary: CampaignSummary) -> Plot:
         "Share of test answers that each judge prefers to the base's; ties count half. If only the "
         "training judge's rises, the policy is over-optimised.",
         "wins",
-        PERCENT,
+        SHARE,
         series_by_round(summary, names) if apart else (),
         0.5,
         "equal",
     )
 
 
-def _ratings(summary: CampaignSummary) -> tuple[Series, ...]:
-    """Ratings of all policies by the last round, or else each round's own rating of itself."""
-    last = (summary.rounds[-1].ratings or {}) if summary.rounds else {}
-    points = [
-        Point(name, rating.estimate, rating.low, rating.high)
-        for name, rating in sorted(last.items(), key=lambda entry: int(entry[0]))
-        if name != "0" and rating.estimate is not None
-    ]
-    return (
-        (Series("policy", tuple(points)),)
-        if points
-        else series_by_round(summary, {"rating": "policy"})
+def rating_series(summary: CampaignSummary) -> tuple[Series, ...]:
+    points = tuple(
+        Point(str(number), rating.estimate, rating.low, rating.high)
+        for number, rating in sorted(ratings(summary).items())
+        if number and rating.estimate is not None
     )
+    return (Series("policy", points),) if points else ()
 
 
 def _frontier(summary: CampaignSummary) -> Plot:
@@ -122,10 +119,11 @@ def _frontier(summary: CampaignSummary) -> Plot:
         f"{what} on test prompts against KL to the base, one point per round in order. If KL grows "
         "and reward does not, the round only drifted.",
         "score" if scored else "wins",
-        DECIMAL if scored else PERCENT,
+        number_format(name),
         (Series("policy", tuple(points)),) if points else (),
         mark="path",
         x_title="KL to base, nats per completion",
+        x_form=TWO_DIGITS,
     )
 
 
@@ -144,7 +142,7 @@ def _distance(summary: CampaignSummary) -> Plot:
         "KL divergence, nats per completion. KL from the base adds up over rounds"
         + ("; the line is the gate's budget." if budget is not None else "."),
         "KL, nats",
-        DECIMAL,
+        TWO_DIGITS,
         series_by_round(summary, _distances(summary)),
         budget,
         "budget" if budget is not None else "",

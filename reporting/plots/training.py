@@ -3,20 +3,20 @@
 from collections.abc import Iterator
 from statistics import NormalDist
 
-from reporting.plots.model import DECIMAL, PERCENT, Plot, Point, Series, series_by_round
+from reporting.number_formats import THREE_DIGITS, TWO_DIGITS, number_format
+from reporting.plots.model import Plot, Point, Series, series_by_round
 from reporting.read.curves import Ends, Mean
 from reporting.summary import CampaignSummary
 
 
 def training_plots(summary: CampaignSummary) -> Iterator[Plot]:
-    for name, title, about, unit, form in (
+    for name, title, about, unit in (
         (
             "accuracy",
             "Accuracy within rounds",
             "Share of a step's pairs with a positive margin, before its update, with Wilson's "
             "interval over these pairs. Each round starts from its own reference.",
             "share",
-            PERCENT,
         ),
         (
             "margin",
@@ -25,24 +25,24 @@ def training_plots(summary: CampaignSummary) -> Iterator[Plot]:
             "their mean. 0 at the first step if the reference is the policy that the round starts "
             "from.",
             "nats",
-            DECIMAL,
         ),
     ):
         series = _within(summary, name)
-        title_x = "rounds of training"
+        form, title_x = number_format(name), "rounds of training"
         yield Plot(title, about, unit, form, series, mark="curve", x_title=title_x, from_zero=True)
-    for name, title, about, unit, form in (
-        ("loss", "Loss", "Mean over the last epoch, each pair at its own step.", "loss", ".3f"),
-        ("accuracy", "Reward accuracy", "Share of pairs with a positive margin.", "share", PERCENT),
-        ("margin", "Margin", "Chosen minus rejected log-ratio, without β.", "nats", DECIMAL),
+    for name, title, about, unit in (
+        ("loss", "Loss", "Mean over the last epoch, each pair at its own step.", "loss"),
+        ("accuracy", "Reward accuracy", "Share of pairs with a positive margin.", "share"),
+        ("margin", "Margin", "Chosen minus rejected log-ratio, without β.", "nats"),
     ):
-        yield Plot(title, about, unit, form, series_by_round(summary, {name: "policy"}))
+        series = series_by_round(summary, {name: "policy"})
+        yield Plot(title, about, unit, number_format(name), series)
     yield Plot(
         "Log-ratios",
         "Mean log(policy/reference) of the trained completions. Chosen below 0: chosen completions "
         "became less likely.",
         "nats",
-        DECIMAL,
+        THREE_DIGITS,
         series_by_round(summary, {"chosen_logratio": "chosen", "rejected_logratio": "rejected"}),
         from_zero=True,
     )
@@ -50,7 +50,7 @@ def training_plots(summary: CampaignSummary) -> Iterator[Plot]:
         "Entropy",
         "Of the policy, at the tokens of the trained completions.",
         "nats per token",
-        DECIMAL,
+        TWO_DIGITS,
         series_by_round(summary, {"entropy": "policy"}),
     )
 

@@ -53,17 +53,21 @@ class SampleRow:
 
 def held_out_rows(layout: Layout, planned: int) -> tuple[tuple[SampleRow, ...], int]:
     """(rows, number of test prompts left out): test prompts with every round's first answer."""
-    held_out = current_artifact(layout, 0, "held_out")
-    if held_out is None:
-        return (), 0
-    prompts = map(prompt_from_row, iterate_as(held_out.path("prompts.parquet"), PromptRow))
-    test = [prompt for prompt in prompts if prompt.split == "test"]
+    test = read_test_prompts(layout)
     answers: dict[str, list[SampledAnswer]] = defaultdict(list)
     for number in range(planned + 1):
-        for prompt_id, answer in _answers(layout, number).items():
+        for prompt_id, answer in read_answers(layout, number).items():
             answers[prompt_id].append(answer)
     rows = tuple(_within_budget(test[:PROMPTS_SHOWN], answers))
     return rows, len(test) - len(rows)
+
+
+def read_test_prompts(layout: Layout) -> list[Prompt]:
+    held_out = current_artifact(layout, 0, "held_out")
+    if held_out is None:
+        return []
+    prompts = map(prompt_from_row, iterate_as(held_out.path("prompts.parquet"), PromptRow))
+    return [prompt for prompt in prompts if prompt.split == "test"]
 
 
 def _within_budget(
@@ -87,7 +91,8 @@ def tags(prompt: Prompt) -> tuple[str, ...]:
     )
 
 
-def _answers(layout: Layout, number: int) -> dict[str, SampledAnswer]:
+def read_answers(layout: Layout, number: int) -> dict[str, SampledAnswer]:
+    """Prompt id → the first answer of round `number`'s policy; 0 is the base."""
     completions = current_artifact(layout, number, "answers")
     if completions is None:
         return {}

@@ -6,10 +6,11 @@ from reporting.cells import (
     ColumnSpecs,
     TableSection,
     cell,
-    format_estimate,
-    percent,
+    count,
     table_beside_base,
 )
+from reporting.number_formats import format_estimate
+from reporting.numbers import ratings
 from reporting.summary import CampaignSummary
 
 
@@ -29,20 +30,23 @@ def cycles(row: RoundMetrics) -> tuple[str, ...]:
     return tuple(" > ".join([*cycle, cycle[0]]) for cycle in names)
 
 
-def _policy(number: int | str) -> str:
-    return "base" if str(number) == "0" else f"r{number}"
+def _policy(number: int) -> str:
+    return f"r{number}" if number else "base"
 
 
 def _ratings(summary: CampaignSummary) -> TableSection:
     """Ratings of all policies by the matches of all rounds so far, best first."""
-    last = summary.rounds[-1]
-    ratings = (last.ratings or {}).items()
     rows = tuple(
-        (_policy(name), format_estimate(each.estimate, each.low, each.high, "{:+.2f}".format))
-        for name, each in sorted(ratings, key=lambda rating: -(rating[1].estimate or 0.0))
+        (_policy(number), format_estimate("rating", each.estimate, each.low, each.high))
+        for number, each in sorted(
+            ratings(summary).items(), key=lambda rating: -(rating[1].estimate or 0.0)
+        )
     )
-    note = "logits, base at 0; a lead of 1 is a win rate of 73% · [confidence interval]"
-    circles = "; ".join(cycles(last))
+    note = (
+        "by the matches of all rounds so far · logits, base at 0; a lead of 1 is a win rate of "
+        "73% · [confidence interval]"
+    )
+    circles = "; ".join(cycles(summary.rounds[-1]))
     if circles:
         note += f" · cycles: {circles}, so no ranking is consistent"
     return TableSection("All policies on one scale", note, ("policy", "rating"), rows)
@@ -56,15 +60,15 @@ def _slices(summary: CampaignSummary) -> TableSection:
     rows = tuple(
         (
             visible(name),
-            cell(group.prompts, "{:.0f}".format),
-            format_estimate(group.win_rate, group.low, group.high, percent),
-            cell(group.p_adjusted, "{:.3f}".format),
+            cell("prompts", group.prompts, count),
+            format_estimate("win_rate", group.win_rate, group.low, group.high),
+            cell("p_adjusted", group.p_adjusted),
             "yes" if group.flagged else "no",
         )
         for name, group in order
     )
     note = f"round {last.round} against the previous policy · p: adjusted for the number of slices"
-    header = ("slice", "prompts", "wins %", "p", "significant")
+    header = ("slice", "prompts", "wins", "p", "significant")
     return TableSection("Where is it better or worse?", note, header, rows)
 
 
@@ -73,10 +77,10 @@ def _suites(summary: CampaignSummary) -> TableSection:
         (
             visible(name),
             str(row.round),
-            cell(suite.prompts, "{:.0f}".format),
-            format_estimate(suite.score, suite.low, suite.high, "{:.3f}".format),
-            cell(suite.before, "{:.3f}".format),
-            format_estimate(suite.change, suite.change_low, suite.change_high, "{:+.3f}".format),
+            cell("prompts", suite.prompts, count),
+            format_estimate("score", suite.score, suite.low, suite.high),
+            cell("score", suite.before),
+            format_estimate("score_change", suite.change, suite.change_low, suite.change_high),
             "yes" if suite.failed else "no",
         )
         for row in summary.rounds
@@ -90,8 +94,8 @@ def _suites(summary: CampaignSummary) -> TableSection:
 
 
 _RELEVANCE: ColumnSpecs = (
-    ("relevance", "relevant %", percent),
-    ("base_nats_per_token", "nats per token", "{:.2f}".format),
+    ("relevance", "relevant", None),
+    ("base_nats_per_token", "nats per token", None),
 )
 
 
@@ -104,11 +108,11 @@ def _relevance(summary: CampaignSummary) -> TableSection:
 
 
 _VARIETY: ColumnSpecs = (
-    ("repetition_share", "repetition %", percent),
-    ("distinct_1", "distinct words %", percent),
-    ("distinct_2", "distinct pairs %", percent),
-    ("self_similarity", "self-similarity", "{:.3f}".format),
-    ("refusal_share", "refusals %", percent),
+    ("repetition_share", "repetition", None),
+    ("distinct_1", "distinct words", None),
+    ("distinct_2", "distinct pairs", None),
+    ("self_similarity", "self-similarity", None),
+    ("refusal_share", "refusals", None),
 )
 
 

@@ -1,80 +1,75 @@
 """Two tables of the first screen: what rounds cost, and what casts doubt on their win rates."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from dpo_core.campaign.round_metrics import RoundMetrics
-from reporting.cells import (
-    Column,
-    TableSection,
-    cell_with_interval,
-    format_estimate,
-    percent,
-    table_by_round,
+from reporting.cells import Column, TableSection, count, table_by_round
+from reporting.costs import CostNumbers, cost_scope, rest_cost, round_cost, whole_cost
+from reporting.label_gains import PER, LabelGains, format_points, label_gains
+from reporting.number_formats import (
+    MISSING,
+    format_duration,
+    format_metric,
+    format_number,
 )
-from reporting.label_gains import (
-    PER,
-    LabelGains,
-    LabelValue,
-    count_human_labels,
-    count_labels,
-    label_gains,
-)
-from reporting.numbers import MISSING, lowest_kappa
+from reporting.numbers import lowest_kappa
 from reporting.summary import CampaignSummary
+
+_COSTS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("seconds", "time", format_duration),
+    ("gpu_seconds", "GPU time", format_duration),
+    ("cpu_seconds", "CPU time", format_duration),
+    ("tokens_in", "tokens in", count),
+    ("tokens_out", "tokens out", count),
+    ("labels", "labels", count),
+    ("human", "human", count),
+    ("money", "money", lambda value: format_number("money", value)),
+)
 
 
 def cost_table(summary: CampaignSummary) -> TableSection:
-    """Cost per round, and the gain per label."""
-    per_labels = {gains.round: gains for gains in label_gains(summary)}
-    columns: list[Column] = [
-        ("minutes", _scaled("seconds_round", 60, "{:.1f}")),
-        ("GPU-hours", _scaled("gpu_seconds", 3600, "{:.2f}")),
-        ("CPU-hours", _scaled("cpu_seconds", 3600, "{:.3f}")),
-        ("tokens in", _scaled("tokens_in", 1, "{:,.0f}")),
-        ("tokens out", _scaled("tokens_out", 1, "{:,.0f}")),
-        ("labels", lambda row: f"{count_labels(row):,}" if count_labels(row) else None),
-        ("human", _human_labels),
-        ("money", _scaled("money", 1, "{:,.2f}")),
-        (f"wins per {PER} labels", _gain(per_labels)),
+    """Cost per round, of the rest and of the whole, and the gain per label."""
+    gains = {gain.round: gain for gain in label_gains(summary)}
+    costs = [
+        (str(row.round), round_cost(row), _points(gains.get(row.round))) for row in summary.rounds
     ]
+    rest, whole = rest_cost(summary), whole_cost(summary)
+    if rest is not None:
+        costs.append(("other", rest, None))
+    costs.append(("all", whole, None))
+    shown = [name for name in _COSTS if getattr(whole, name[0])]
+    rows = [(name, *_costs(cost, shown), points or MISSING) for name, cost, points in costs]
+    header = ("round", *(title for _, title, _ in shown), f"wins per {PER} labels")
+    if not gains:
+        header, rows = header[:-1], [row[:-1] for row in rows]
+    scope = f"all: {cost_scope(summary)}"
+    if rest is not None:
+        scope += " · other: base and unfinished rounds"
     note = (
-        "minutes: wall time of the steps · labels: verdicts of judges and people · wins per "
-        f"{PER} labels: points of win rate over the previous policy, credited to labels alone"
+        f"time: wall time of the steps, all attempts · {scope} · labels: verdicts of judges and "
+        f"people · wins per {PER} labels: points of win rate over the previous policy, credited "
+        "to labels alone"
     )
-    return table_by_round("At what price?", note, summary, columns, MISSING)
+    return TableSection("At what price?", note, header, tuple(rows) if shown else ())
 
 
-def _scaled(name: str, by: float, form: str) -> Callable[[RoundMetrics], str | None]:
-    def write(row: RoundMetrics) -> str | None:
-        value = row.number(name)
-        return None if value is None else form.format(value / by)
-
-    return write
-
-
-def _human_labels(row: RoundMetrics) -> str | None:
-    count = count_human_labels(row)
-    return None if count is None else f"{count:,}"
+def _costs(
+    cost: CostNumbers, shown: Sequence[tuple[str, str, Callable[[float], str]]]
+) -> Iterator[str]:
+    for name, _, write in shown:
+        value = getattr(cost, name)
+        yield MISSING if value is None else write(value)
 
 
-def _gain(by_round: Mapping[int, LabelGains]) -> Callable[[RoundMetrics], str | None]:
-    def write(row: RoundMetrics) -> str | None:
-        gains = by_round.get(row.round)
-        return None if gains is None or gains.win_rate is None else _points(gains.win_rate)
-
-    return write
-
-
-def _points(value: LabelValue) -> str:
-    """Signed percentage points with their interval."""
-    return format_estimate(value.estimate, value.low, value.high, lambda v: f"{100 * v:+.1f}")
+def _points(gains: LabelGains | None) -> str | None:
+    return None if gains is None or gains.win_rate is None else format_points(gains.win_rate)
 
 
 def trust_table(summary: CampaignSummary) -> TableSection:
     """Findings that cast doubt on the win rate of a round."""
     columns: list[Column] = [
-        ("LC wins vs base %", _controlled),
-        ("decided %", _decided),
+        ("LC wins vs base", _controlled),
+        ("decided", _decided),
         ("κ with people", _kappa),
         ("forgotten", _forgotten),
         ("slices worse", lambda row: _count(s.flagged for s in (row.slices or {}).values())),
@@ -91,16 +86,11 @@ def trust_table(summary: CampaignSummary) -> TableSection:
     return table_by_round("Can I trust it?", note, summary, columns, MISSING)
 
 
-def _interval(name: str) -> Callable[[RoundMetrics], str | None]:
-    def write(row: RoundMetrics) -> str | None:
-        return None if row.number(name) is None else cell_with_interval(row, name, percent)
-
-    return write
-
-
 def _controlled(row: RoundMetrics) -> str | None:
-    text = _interval("lc_win_rate_base")(row)
-    return f"{text} extrapolated" if text and row.lc_win_rate_base_extrapolated else text
+    if row.lc_win_rate_base is None:
+        return None
+    text = format_metric(row, "lc_win_rate_base")
+    return f"{text} extrapolated" if row.lc_win_rate_base_extrapolated else text
 
 
 def _decided(row: RoundMetrics) -> str | None:
@@ -108,7 +98,7 @@ def _decided(row: RoundMetrics) -> str | None:
     counts = (row.decided or {}).get("gate")
     if counts is None or counts.decided >= counts.comparisons:
         return None
-    return percent(counts.decided / counts.comparisons)
+    return format_number("decided_share", counts.decided / counts.comparisons)
 
 
 def _forgotten(row: RoundMetrics) -> str | None:
@@ -133,4 +123,4 @@ def _count(flags: Iterable[bool]) -> str | None:
 
 def _kappa(row: RoundMetrics) -> str | None:
     lowest = lowest_kappa(row)
-    return None if lowest is None else f"{lowest:.2f}"
+    return None if lowest is None else format_number("kappa", lowest)

@@ -7,8 +7,14 @@ from dpo_core.campaign.metric_fields import finite
 from dpo_core.campaign.round_metrics import RoundMetrics
 from dpo_core.campaign.round_parts import Agreed, AgreementNumbers, Part
 from dpo_core.text import visible
-from reporting.cells import ColumnSpecs, TableSection, cell, count, headings, percent
+from reporting.cells import ColumnSpecs, TableSection, cell, count, headings
+from reporting.number_formats import SHARE, format_duration, write_number
 from reporting.summary import CampaignSummary
+
+
+def _share(value: float) -> str:
+    return write_number(value, SHARE)
+
 
 NamedNumbers = tuple[str, int, Mapping[str, float]]
 """(name, round, numbers)."""
@@ -29,12 +35,12 @@ def labelling_sections(summary: CampaignSummary) -> tuple[TableSection, ...]:
 def _judges(summary: CampaignSummary) -> TableSection:
     columns: ColumnSpecs = (
         ("pairs", "pairs", count),
-        ("abstention_rate", "abstained %", percent),
+        ("abstention_rate", "abstained", _share),
         ("ties", "ties", count),
-        ("position_bias", "position %", percent),
-        ("self_consistency", "consistent %", percent),
-        ("longer_win_rate", "longer %", percent),
-        ("win_rate_per_100_tokens", "slope", "{:+.2f}".format),
+        ("position_bias", "position", _share),
+        ("self_consistency", "consistent", _share),
+        ("longer_win_rate", "longer", _share),
+        ("win_rate_per_100_tokens", "slope", None),
         ("money", "money", "{:.4g}".format),
     )
     note = (
@@ -60,7 +66,11 @@ def _calibration(summary: CampaignSummary) -> TableSection:
 
 
 def _audit(summary: CampaignSummary) -> TableSection:
-    columns: ColumnSpecs = (("count", "found", count), ("of", "of", count), ("share", "%", percent))
+    columns: ColumnSpecs = (
+        ("count", "found", count),
+        ("of", "of", count),
+        ("share", "share", _share),
+    )
     audit = _collect(summary, lambda row: row.audit)
     findings = (finding for finding in audit if finding[2]["count"])
     note = "before training · a blocking finding stops the round: docs/audit.md"
@@ -76,7 +86,7 @@ def _requests(summary: CampaignSummary) -> TableSection:
         ("by_mode_blind", "labels, blind", count),
         ("by_mode_review", "labels, review", count),
         ("answers_missing", "missing", count),
-        ("seconds_waited", "waited, hours", lambda seconds: f"{seconds / 3600:.2f}"),
+        ("seconds_waited", "waited", format_duration),
     )
     note = (
         "gold, repeats: hidden items that measure annotator accuracy and consistency · blind: "
@@ -91,11 +101,11 @@ def _people(summary: CampaignSummary) -> TableSection:
     columns: ColumnSpecs = (
         ("labels", "labels", count),
         ("discarded", "discarded", count),
-        ("gold_value", "gold right %", percent),
+        ("gold_value", "gold right", _share),
         ("gold_n", "of", count),
-        ("repeats_value", "repeats same %", percent),
+        ("repeats_value", "repeats same", _share),
         ("repeats_n", "of", count),
-        ("shown_first_value", "prefers A %", percent),
+        ("shown_first_value", "prefers A", _share),
     )
     note = "repeats same: same verdict on a repeated pair · prefers A: share of A among A and B"
     return _by_name(
@@ -105,11 +115,11 @@ def _people(summary: CampaignSummary) -> TableSection:
 
 def _agreement(summary: CampaignSummary) -> TableSection:
     columns: ColumnSpecs = (
-        ("kappa", "κ with people", "{:.2f}".format),
+        ("kappa", "κ with people", None),
         ("kappa_n", "on", count),
-        ("alpha", "α", "{:.2f}".format),
+        ("alpha", "α", None),
         ("alpha_n", "on", count),
-        ("share", "with others %", percent),
+        ("share", "with others", _share),
         ("share_n", "on", count),
     )
     note = (
@@ -170,7 +180,7 @@ def _table(
     rows = list(entries)
     some = _filled_columns(columns, [numbers for _, numbers in rows])
     lines = tuple(
-        (*named, *(cell(finite(numbers.get(key)), write) for key, _, write in some))
+        (*named, *(cell(key, finite(numbers.get(key)), write) for key, _, write in some))
         for named, numbers in rows
     )
     return TableSection(title, note, (*names, *headings(some)), lines)

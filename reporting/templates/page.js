@@ -68,7 +68,7 @@ function plotRows(plot) {
 }
 
 function tableRows(table) {
-  return [...table.rows].map((row) => [...row.cells].map((cell) => cell.textContent.trim()));
+  return [...table.rows].map((row) => [...row.cells].map((cell) => cell.textContent.trim().replace(/^−(?=[\d.,]+%?$)/, "-")));
 }
 
 function watchDownloads() {

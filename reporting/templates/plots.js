@@ -55,7 +55,7 @@ function shared(plot) {
     },
     color: {
       field: "series", type: "nominal", sort: names,
-      scale: { domain: names, range: names.map((_, place) => COLOURS[place % COLOURS.length]) },
+      scale: { domain: names, range: plot.series.map((series, place) => COLOURS[(series.colour ?? place) % COLOURS.length]) },
       legend: names.length > 1 ? { title: null, orient: "top", ...legendFit(names) } : null,
     },
   };
@@ -151,7 +151,7 @@ function measuredTooltip(plot) {
   return [
     ...of,
     { field: "label", title: "of" },
-    { field: "x", title: plot.x_title, format: ".3~g" },
+    { field: "x", title: plot.x_title, format: plot.x_form },
     { field: "y", title: plot.unit, format: plot.form },
     ...(hasIntervals(plot) ? ends(plot) : []),
   ];

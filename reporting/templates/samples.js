@@ -54,7 +54,7 @@ function shownText(text) {
 }
 
 function signed(value) {
-  return `${value > 0 ? "+" : value < 0 ? "−" : "±"}${Number(Math.abs(value).toPrecision(3))}`;
+  return `${value > 0 ? "+" : value < 0 ? "−" : "±"}${Number(Math.abs(value).toPrecision(4))}`;
 }
 
 function scoreOf(row, round) {
@@ -232,6 +232,13 @@ class Samples {
     this.element("prompts").querySelector("button")?.focus();
   }
 
+  showLosses({ from, to }) {
+    for (const [id, value] of [["kind", "held-out"], ["order", "loss"], ["from", from], ["to", to], ["filter", ""]]) {
+      this.element(id).value = value;
+    }
+    this.again();
+  }
+
   watch() {
     const tools = this.element("sample-tools");
     let waiting = 0;
@@ -240,6 +247,9 @@ class Samples {
       clearTimeout(waiting);
       waiting = setTimeout(() => this.again(), event.target.id === "filter" ? 120 : 0);
     });
+    for (const link of document.querySelectorAll('a[href="#samples"][data-from]')) {
+      link.addEventListener("click", () => this.showLosses(link.dataset));
+    }
     this.element("back").addEventListener("click", () => this.turn(-PAGE));
     this.element("next").addEventListener("click", () => this.turn(PAGE));
   }

@@ -71,7 +71,7 @@ def asking(folder: Path, name: str) -> Written:
         "checks": [{"name": check.name, "value": 0.52, "bound": 0.7, "passed": False}],
     }
     written.round(2, promoted=False, gate=gate)
-    sentence = "round 2 needs your decision: gate not passed; see x, then type y"
+    sentence = "round 2 needs your decision: lower bound 48% is not above 50%; see x, then type y"
     asked = Waiting(2, "", "", 1, 1, "2026-01-01", None, sentence, question="q")
     write_waiting(written.layout, asked)
     return written

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from html_checks import complaints
+from rich.console import Console
 from shown_console import Shown, campaign
 from written_campaign import Written
 
@@ -17,7 +18,8 @@ from dpo_core.atomic import write_json
 from dpo_core.campaign.failure import read_failure
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.lock import locked
-from dpo_core.campaign.step_now import StepRecord
+from dpo_core.campaign.step_now import StepNow, StepRecord
+from reporting.progress import CampaignProgress
 from reporting.summary import read_summary
 from reporting.verdicts import judge_round
 
@@ -160,6 +162,25 @@ def test_changes_are_noticed(shown: Shown) -> None:
         assert "round 1: training, 12 of 40 steps" in page and 'value="0.300"' in page
         record.end()
     assert "12 of 40 steps" not in shown.get(f"{PREFIX}/overview")
+
+
+def test_open_pages_share_one_look_at_the_disk(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, signature = [], shown.console.board.signature
+    monkeypatch.setattr(shown.console.board, "signature", lambda: looks.append(1) or signature())
+    assert shown.console._look() == shown.console._look() == signature()
+    assert len(looks) == 1
+    monkeypatch.setattr("console.app._LOOKS_EVERY_S", 0.0)
+    campaign(shown.folder, "newer", 0)
+    assert shown.console._look() == signature() and len(looks) == 2
+
+
+def test_step_of_a_killed_run_is_not_that_of_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "progress.json"
+    StepRecord(path).begin(1, "training")
+    with CampaignProgress(Console(quiet=True), 1, path):
+        assert StepNow.read(path) is None
 
 
 def test_failure_is_of_the_last_run_alone(shown: Shown) -> None:

@@ -36,7 +36,7 @@ def unmet(requirement: str, pins: dict[str, str], python: str) -> bool:
 
 def test_lock_fits_what_the_project_declares() -> None:
     extras = PROJECT["optional-dependencies"]
-    locked_extras = ("cpu", "labeling", "tracking", "dev")  # as scripts/lock.sh names them
+    locked_extras = ("cpu", "labeling", "tracking", "docs", "dev")  # as scripts/lock.sh names them
     declared = [*PROJECT["dependencies"], *(one for name in locked_extras for one in extras[name])]
     assert [line for line in declared if unmet(line, locked(), "3.11.2")] == []
 
@@ -83,6 +83,11 @@ def test_no_file_names_a_machine_or_a_registry() -> None:
         if name != own
     }
     assert {name: hits for name, hits in found.items() if hits} == {}
+
+
+def test_the_changelog_has_the_version() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+    assert re.search(rf"^## \[{re.escape(PROJECT['version'])}\] - \d{{4}}-\d\d-\d\d$", text, re.M)
 
 
 def test_licence_is_apache_2() -> None:

@@ -38,6 +38,7 @@ def test_help_names_commands_and_exit_codes(tmp_path: Path) -> None:
         (["run", "c.yaml", "--sed", "seed=1"], "No such option: --sed"),
         (["run", "c.yaml", "--set"], "Option '--set' requires an argument"),
         (["status", "nowhere"], "nowhere"),
+        (["ui", "nowhere", "--allow-host", "http://me"], "http://me is not a host name"),
         (["report", "nowhere"], "nowhere"),
         (["ui", "nowhere"], "nowhere"),
     ],

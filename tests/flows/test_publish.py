@@ -67,7 +67,7 @@ def test_a_folder_gets_the_promoted_policy_with_its_card(campaign: Written, tmp_
     for section in ("Data", "Rounds", "Judges", "Evaluation", "Lineage", "Limits", "Licence"):
         assert f"\n## {section}\n" in body
     # 0.62, 4 points to each side; 7 labels of 2 people, whose names are not told
-    assert "| win rate against the base | 62.0 [58.0, 66.0] % |" in body
+    assert "| win rate vs. base | 62.0% [58.0, 66.0] |" in body
     assert "7 labels are human, by 2 annotators." in body and "ann" not in body.lower().split()
     assert "| `rule:my:rule` | 40 |" in body and f"`{1:064x}`" in body
     assert "Truth, safety and other tasks were not tested." in body

@@ -95,7 +95,9 @@ def _averaged(session: Session, campaign: Campaign, out: Path) -> AverageResult:
     """What a short job of the training process came to."""
     ends = (campaign.artifact(0, "base"), campaign.artifact(1, "training"))
     before, after = (end.path("policy") for end in ends)
-    return session.train(AverageJob(from_dir=before, to_dir=after, out_dir=out, rate=0.5))
+    keep = session.config.sampling.keep_worker
+    job = AverageJob(from_dir=before, to_dir=after, out_dir=out, rate=0.5, keep_worker=keep)
+    return session.train(job)
 
 
 def _asked(session: Session, campaign: Campaign, out: Path) -> Child:

@@ -113,7 +113,7 @@ def test_runs_rounds_artifacts_and_report(
     }
 
     page.get_by_role("link", name="shown-in-prefect-round-1").first.click()
-    page.get_by_text("wins vs base %", exact=True).wait_for(timeout=WAIT_MS)
+    page.get_by_text("wins vs base", exact=True).wait_for(timeout=WAIT_MS)
     shown = page.inner_text("body")
     for name in ("KL to base", "promoted", "mean length", "loss", "pairs kept", "tokens/s"):
         assert name in shown

@@ -42,11 +42,11 @@ def test_judges() -> None:
             "judge": "rule:x",
             "round": "1",
             "pairs": "4",
-            "abstained %": "25.0",
+            "abstained": "25.0%",
             "ties": "1",
-            "position %": "33.3",  # of three pairs read in both orders, one
-            "consistent %": "66.7",
-            "longer %": "50.0",  # a win, a loss and a tie
+            "position": "33.3%",  # of three pairs read in both orders, one
+            "consistent": "66.7%",
+            "longer": "50.0%",  # a win, a loss and a tie
             "slope": "+0.00",
         }
     ]
@@ -55,9 +55,9 @@ def test_judges() -> None:
 def test_people_are_shown_with_what_was_hidden_to_measure_them() -> None:
     ann = Annotator(12, 1, Rate(0.75, 4), Rate(None, 0), Rate(0.5, 10))
     [row] = table(told(annotators={"ann": asdict(ann)}), "Who labelled")
-    assert (row["gold right %"], row["labels"], row["discarded"]) == ("75.0", "12", "1")
-    assert row["prefers A %"] == "50.0"
-    assert "repeats same %" not in row  # nothing was asked twice
+    assert (row["gold right"], row["labels"], row["discarded"]) == ("75.0%", "12", "1")
+    assert row["prefers A"] == "50.0%"
+    assert "repeats same" not in row  # nothing was asked twice
 
 
 def test_the_mode_of_every_label_is_told() -> None:
@@ -75,7 +75,7 @@ def test_the_mode_of_every_label_is_told() -> None:
             "labels, blind": "9",
             "labels, review": "3",
             "missing": "0",
-            "waited, hours": "1.50",
+            "waited": "1 h 30 min",
         }
     ]
 
@@ -92,7 +92,7 @@ def test_agreement() -> None:
         ("all people", "0.41", "–"),
         ("rule:x", "–", "0.62"),
     ]
-    assert "with others %" not in rows[0]  # nobody shared a pair with another
+    assert "with others" not in rows[0]  # nobody shared a pair with another
 
 
 def test_what_the_audit_found_is_shown_and_what_it_did_not_find_is_not() -> None:
@@ -101,7 +101,7 @@ def test_what_the_audit_found_is_shown_and_what_it_did_not_find_is_not() -> None
         "ties": {"count": 0, "of": 40, "unit": "pairs", "share": 0.0},
     }
     assert table(told(audit=facts), "What the audit found") == [
-        {"finding": "near_duplicates", "round": "1", "found": "3", "of": "40", "%": "7.5"}
+        {"finding": "near_duplicates", "round": "1", "found": "3", "of": "40", "share": "7.5%"}
     ]
 
 

@@ -135,18 +135,50 @@ def test_embedded_json_cannot_end_its_script() -> None:
 
 def test_plots_carry_the_rounds_and_the_base() -> None:
     drawn = {plot.title: plot for plot in plots(demo())}
-    assert drawn.keys() >= {"Win rate", "Distance travelled", "Accepted", "Length", "Truncated"}
+    assert drawn.keys() >= {
+        "Win rate vs. the previous policy",
+        "Distance travelled",
+        "Accepted",
+        "Length",
+        "Truncated",
+    }
     assert drawn.keys() >= {"Loss", "Reward accuracy", "Margin", "Time"}
-    rates = drawn["Win rate"].series[0].points
+    rates = drawn["Win rate vs. the previous policy"].series[0].points
     row = demo().rounds[2]
-    assert (rates[2].x, rates[2].y) == ("3", row.win_rate_base)
-    assert (rates[2].low, rates[2].high) == (row.win_rate_base_low, row.win_rate_base_high)
+    assert (rates[2].x, rates[2].y) == ("3", row.win_rate_previous)
+    ends = (row.win_rate_previous_low, row.win_rate_previous_high)
+    assert (rates[2].low, rates[2].high) == ends
     accepted = drawn["Accepted"]
     assert accepted.level == 0.951
     assert [point.x for point in accepted.series[0].points] == ["base", "1", "2", "3"]
     # Stacked, the steps and the rest make up the whole round.
     first = sum(point.y for _, point in drawn["Time"].points() if point.x == "1")
     assert math.isclose(first, demo().rounds[0].seconds_round or 0)
+
+
+def test_no_series_is_drawn_twice_and_a_step_has_one_colour() -> None:
+    cost = {
+        step: {"seconds": n + 1.0, "cpu_seconds": 7 * n + 2.5, "tokens_in": 90 + n, "tokens_out": 3}
+        for n, step in enumerate(("completions", "scores", "training", "answers", "odd"))
+    }
+    rounds = [
+        measured(n, 0.6 + n / 100, 0.55, 0.56, 0.1 * n, cost_by_step=cost, measure_same=0.3 + n / 9)
+        for n in (1, 2)
+    ]
+    scored = [row.model_copy(update={"score_mean": row.number("measure_same")}) for row in rounds]
+    drawn = plots(replace(demo(), rounds=tuple(scored)))
+    seen: dict[tuple[object, ...], str] = {}
+    for plot in drawn:
+        for series in plot.series:
+            key = (plot.x_title, tuple((point.x, point.y) for point in series.points))
+            assert key not in seen, f"{plot.title} and {seen[key]}"
+            seen[key] = plot.title
+    base = tuple(row.win_rate_base for row in scored)  # the chart of the first screen
+    assert all(base != tuple(p.y for p in one.points) for plot in drawn for one in plot.series)
+    costs = [plot for plot in drawn if plot.mark == "bar" and plot.x_title == "round"]
+    assert {plot.title for plot in costs} == {"Time", "Processor time", "Tokens"}
+    colours = {(series.name, series.colour) for plot in costs for series in plot.series}
+    assert len(colours) == len({name for name, _ in colours}) == 5
 
 
 def test_missing_numbers_are_left_out() -> None:

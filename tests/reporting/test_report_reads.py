@@ -82,7 +82,9 @@ def test_flow_and_lineage_are_the_ledgers(finished: Campaign) -> None:
     for known in (training.inputs["policy"], training.inputs["reference"]):
         assert known[:12] in last.sentence
     assert f"{training.kept} preferences" in last.sentence
-    assert f"torch {training.versions['torch']}" in last.sentence
+    assert f"torch {training.versions['torch']}, " in last.sentence
+    assert training.ratchet and f"ratchet {training.ratchet}, on " in last.sentence
+    assert all(step.versions.endswith(f"ratchet {training.ratchet}") for step in last.steps)
     assert [step.step for step in last.steps][:2] == ["prompts", "completions"]
 
 
@@ -135,7 +137,7 @@ def test_what_labels_bought() -> None:
     assert one.win_rate.low == pytest.approx((0.6 - 0.041 - 0.5) / 2)
     assert one.score.estimate == pytest.approx(0.1)
     [plot] = [plot for plot in plots(summary) if plot.title == "Gain per 100 labels: wins"]
-    assert plot.series[0].points[0].y == pytest.approx(0.05)
+    assert plot.series[0].points[0].y == pytest.approx(5)
     assert label_gains(_with(measured(1, 0.6, 0.6, 0.6, 0.2))) == ()  # no labels, nothing bought
 
 
@@ -153,7 +155,7 @@ def test_verdict_is_one_sentence_and_the_gate_says_why() -> None:
     row = measured(2, 0.7, 0.48, 0.49, 0.4, gate=gate)
     said = verdict(row)
     assert said.startswith(
-        "Not promoted, rolled back: win rate 49% (95% CI 45–53) vs. the previous"
+        "Not promoted, rolled back: win rate 49.0% [95% CI 44.8, 53.2] vs. the previous"
     )
     assert said.replace("vs. ", "").count(". ") == 0 and said.endswith(".")
     assert gate_checks(row) == (("kl_budget", "9", "8", "failed"),)
@@ -178,18 +180,18 @@ def test_first_screen_says_better_price_and_trust() -> None:
     )
     told = dict(at_a_glance(_with(row)))
     assert told["Better?"].startswith(
-        "Win rate vs. base: 70% (95% CI 66–74); length-controlled 60%."
+        "Win rate vs. base: 70.0% [95% CI 66.0, 74.0]; length-controlled 60.0%."
     )
-    assert "1.5 CPU-hours" in told["At what price?"]
+    assert "1 h 30 min of CPU time" in told["At what price?"]
     assert "100 labels (20 human)" in told["At what price?"]
     assert (  # 70 % - 50 %
-        "Round 1 gained 20.0 points of win rate per 100 labels (95% CI 15.9 to 24.1)."
+        "Round 1: +20.0 [95% CI +15.9, +24.1] points of win rate per 100 labels."
         in told["At what price?"]
     )
     assert told["Can I trust it?"] == (
-        "With care. Length control lowers the win rate by 10 points. Regression suites that fell: "
-        "sums. Rounds beat each other in a cycle: r3 > r2 > r1 > r3. rule:x agrees weakly with "
-        "human labels: κ 0.30. Lowest agreement of a judge with human labels: κ 0.30."
+        "With care. Length control changes the win rate by −10.0 points. Regression suites that "
+        "fell: sums. Rounds beat each other in a cycle: r3 > r2 > r1 > r3. rule:x agrees weakly "
+        "with human labels: κ 0.30. Lowest agreement of a judge with human labels: κ 0.30."
     )
     assert "No metric of round 3 gives cause" in dict(at_a_glance(demo()))["Can I trust it?"]
     assert at_a_glance(_with()) == ()

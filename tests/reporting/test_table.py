@@ -48,8 +48,8 @@ def test_headline_names_the_last_promoted_round_with_its_numbers() -> None:
     row = summary.rounds[-1]
     rate, low, high = (100 * (value or 0) for value in row.interval("win_rate_base"))
     assert headline(summary) == (
-        f"Round 3 beats the base with a win rate of {rate:.0f}% "
-        f"(95% CI {low:.0f}–{high:.0f}) on {row.test_prompts} held-out prompts; "
+        f"Round 3 beats the base with a win rate of {rate:.1f}% "
+        f"[95% CI {low:.1f}, {high:.1f}] on {row.test_prompts} held-out prompts; "
         f"KL to base {row.kl_base_nats:.2f} nats."
     )
 
@@ -59,10 +59,10 @@ def test_headline_names_the_last_promoted_round_with_its_numbers() -> None:
     [
         (
             0.60,
-            "beats the base with a win rate of 60% (95% CI 56–64) on 512",
+            "beats the base with a win rate of 60.0% [95% CI 56.0, 64.0] on 512",
         ),  # the interval is ± 4 points: wholly above one half
-        (0.52, "is not clearly better than the base, with a win rate of 52% ("),
-        (0.40, "is worse than the base, with a win rate of 40% ("),
+        (0.52, "is not clearly better than the base, with a win rate of 52.0% ["),
+        (0.40, "is worse than the base, with a win rate of 40.0% ["),
     ],
 )
 def test_headline_claims_only_what_the_interval_allows(rate: float, words: str) -> None:
@@ -81,13 +81,13 @@ def test_headline_and_first_screen_are_of_the_policy_that_stands() -> None:
     gate = {"action": "rollback", "goes_on_from": 1}
     summary = _with(*rows, measured(3, 0.8, 0.6, 0.6, 0.2, promoted=False, gate=gate))
     said = headline(summary)
-    assert said.startswith("Round 1 beats the base with a win rate of 60%")
+    assert said.startswith("Round 1 beats the base with a win rate of 60.0%")
     assert said.endswith("Round 2 was promoted and later rolled back. Round 3 was not promoted.")
-    assert at_a_glance(summary)[0][1].startswith("Win rate vs. base: 60%")
+    assert at_a_glance(summary)[0][1].startswith("Win rate vs. base: 60.0%")
     by_person = replace(summary, rollbacks=(Rollback(3, 2, "ann", "2026-01-05", ""),))
-    assert headline(by_person).startswith("Round 2 beats the base with a win rate of 70%")
+    assert headline(by_person).startswith("Round 2 beats the base with a win rate of 70.0%")
     assert at_a_glance(by_person)[0][1].startswith(
-        "Win rate vs. base: 70% (95% CI 66–74); vs. round 1: 60%"
+        "Win rate vs. base: 70.0% [95% CI 66.0, 74.0]; vs. round 1: 60.0%"
     )
     to_base = replace(summary, rollbacks=(Rollback(3, 0, "ann", "2026-01-05", ""),))
     assert headline(to_base) == (
@@ -101,7 +101,7 @@ def test_headline_without_numbers() -> None:
         k: v for k, v in metrics(1, 0.8, 0.6, 0.6, 0.2).items() if k[-4:] not in ("_low", "high")
     }
     assert headline(_with(RoundMetrics.model_validate(older))).startswith(
-        "Round 1 wins 80% on 512 held-out prompts vs. the base (no confidence interval);"
+        "Round 1 wins 80.0% on 512 held-out prompts vs. the base (no confidence interval);"
     )
     assert "has not been compared" in headline(_with(RoundMetrics(round=1, promoted=True)))
 
@@ -109,8 +109,8 @@ def test_headline_without_numbers() -> None:
 def test_verdict_gives_the_gate_that_decided() -> None:
     row = measured(2, 0.7, 0.48, 0.49, 0.4)  # gate interval: ± 4.2 points
     assert verdict(row).startswith(
-        "Not promoted: win rate 49% (95% CI 45–53) vs. the previous policy on 256 gate prompts; "
-        "it beats the base with a win rate of 70% (66–74) on"
+        "Not promoted: win rate 49.0% [95% CI 44.8, 53.2] vs. the previous policy on 256 gate "
+        "prompts; it beats the base with a win rate of 70.0% [66.0, 74.0] on"
     )
 
 
@@ -118,8 +118,8 @@ def test_longer_and_truncated_answers_are_pointed_out() -> None:
     row = measured(1, 0.7, 0.7, 0.7, 0.4, length_mean=48.2, truncated_share=0.104)
     summary = _with(row)  # the base: 24.1 tokens, 0.4 % truncated
     found = cautions(summary, row)
-    assert "100% longer" in found[0]
-    assert "10% of answers are truncated" in found[1]
+    assert "100.0% longer" in found[0]
+    assert "10.4% of answers are truncated" in found[1]
     assert cautions(demo(), demo().rounds[0]) == ()
 
 
@@ -128,7 +128,7 @@ def test_answers_that_belong_to_no_request_are_pointed_out() -> None:
     row = measured(1, 0.7, 0.7, 0.7, 0.4, **fell, relevance_change_base_high=-0.05)
     summary = replace(_with(row), base={**demo().base, "relevance": 0.919})
     assert (
-        "Only 82% of answers match their prompts, vs. 92% for the base."
+        "Only 82.5% of answers match their prompts, vs. 91.9% for the base."
         in dict(at_a_glance(summary))["Can I trust it?"]
     )
     printed = _printed(summary, 100)

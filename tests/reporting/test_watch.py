@@ -54,7 +54,7 @@ def test_a_pipe_gets_each_change_as_a_line_and_the_end_ends_it(tmp_path: Path) -
         reader = Reader(process.stdout.fileno())
         reader.until("written: running, 0 of 2 rounds done, now between steps\n")
         campaign.round(1)
-        assert "Promoted: win rate 57%" in reader.until("written: running, 1 of 2 rounds done")
+        assert "Promoted: win rate 57.0%" in reader.until("written: running, 1 of 2 rounds done")
         campaign.round(2)
         news = reader.until("written: running, 2 of 2 rounds done")
         assert "round 2 (" in news and "round 1 (" not in news

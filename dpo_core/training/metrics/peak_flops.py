@@ -25,6 +25,15 @@ _SIZE = 1024
 _TRIES = 3
 
 
+def device_name(device: torch.device, dtype: torch.dtype) -> str:
+    """What a peak belongs to: the device, its precision and its threads."""
+    kind = str(dtype).removeprefix("torch.")
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, {kind}"
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"CPU {capability}, {kind}, {torch.get_num_threads()} threads"
+
+
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float | None:
     """Peak operations per second; None for a GPU that is not in DENSE_PEAKS.
 

@@ -87,6 +87,7 @@ def _as_folder(session: Session, number: int, model: Model) -> Model:
         out_dir=folder / "policy",
         curve_path=folder / "none.parquet",
         threads=session.threads,
+        keep_worker=session.config.sampling.keep_worker,
     )
     unpacked = session.train(job)
     return Model(model.name, folder / "policy", unpacked.policy)

@@ -99,6 +99,15 @@ def test_what_a_step_depends_on_makes_it_anew_beside_the_old(
     assert store.run(RECIPE, make).cached  # and the old one is still valid
 
 
+def test_a_step_of_an_older_version_counts(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dpo_core.campaign.store.VERSION", "0.1.0.dev0")
+    make = Maker()
+    old = Store(root, threads=1).run(RECIPE, make)
+    monkeypatch.setattr("dpo_core.campaign.store.VERSION", "0.2.0")
+    assert Store(root, threads=1).run(RECIPE, make) == replace(old, cached=True)
+    assert (make.calls, old.entry.ratchet) == (1, "0.1.0.dev0")
+
+
 def test_the_order_of_keys_changes_nothing() -> None:
     other = Recipe(
         1, "scores", {"seed": 3, "judge": {"kind": "rule"}}, RECIPE.inputs, {"m:f": "5eed"}

@@ -32,7 +32,7 @@ def test_longer_answers_that_are_no_better_please_the_training_judge_alone(tmp_p
     (numbers,) = played(tmp_path, answers(1, 12), **APART)
     said = numbers["warnings"]["over-optimisation"]
     assert "scores the answers higher than the previous policy's (+6" in said
-    assert "preferring 100%" in said and "but the evaluation judge does not: win rate" in said
+    assert "preferring 100.0%" in said and "but the evaluation judge does not: win rate" in said
     assert numbers["training_score_mean"] > numbers["training_score_mean_base"] + 5
     assert numbers["training_win_rate_base"] == 1.0, "each is longer"
     assert "same judge" not in numbers["warnings"]
@@ -42,7 +42,9 @@ def test_a_training_judge_that_reads_pairs_is_told_of_as_well(tmp_path: Path) ->
     """The same answers, of which it always prefers the longer: it gives no scores."""
     (numbers,) = played(tmp_path, answers(1, 12), **READ_APART)
     said = numbers["warnings"]["over-optimisation"]
-    assert said.startswith("The training judge prefers the answers to the previous policy's (100%")
+    assert said.startswith(
+        "The training judge prefers the answers to the previous policy's (100.0%"
+    )
     assert "but the evaluation judge does not: win rate" in said
     assert numbers["training_score_mean"] is None
     for other in ("previous", "base"):
@@ -65,7 +67,7 @@ def test_it_reads_a_few_prompts_and_the_base_and_the_previous_policy_only(tmp_pa
     assert numbers["training_win_rate_previous"] < 0.1
     assert {r["prompt_id"] for r in first} == {r["prompt_id"] for r in rows}, "always the same"
     said = numbers["warnings"]["over-optimisation"]
-    assert said.startswith("The training judge prefers the answers to the base's (100%")
+    assert said.startswith("The training judge prefers the answers to the base's (100.0%")
 
 
 @pytest.mark.parametrize(
@@ -119,7 +121,7 @@ def test_people_who_agree_ever_less_with_the_judge_are_heard(tmp_path: Path) -> 
     second = campaign.play(answers(2, 6, gain=6), agreement=agreement[1])
     assert "over-optimisation, by people" not in first["warnings"]
     said = second["warnings"]["over-optimisation, by people"]
-    assert "on 60% of 100 pairs in round 2, down from 90% of 100 in round 1" in said
+    assert "on 60.0% of 100 pairs in round 2, down from 90.0% of 100 in round 1" in said
 
 
 def test_people_are_heard_where_a_judge_that_reads_pairs_trains_and_evaluates(

@@ -31,7 +31,7 @@ def test_a_slice_that_is_worse_is_told_among_those_that_are_not(tmp_path: Path) 
         "slice topic=poems"
     ]
     said = numbers["warnings"]["slice topic=poems"]
-    assert said.startswith("Worse on topic=poems: win rate vs. the previous policy 0% (")
+    assert said.startswith("Worse on topic=poems: win rate vs. the previous policy 0.0% [")
 
 
 def test_without_tags_there_are_no_slices(tmp_path: Path) -> None:

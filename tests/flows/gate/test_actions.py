@@ -83,13 +83,13 @@ def test_a_person_is_asked_and_answers(copy: Campaign, capsys: pytest.CaptureFix
     one = (*ASK, "--set", "rounds=1")
     assert ratchet(*RUN, *one) == 75
     said = capsys.readouterr().out.splitlines()[-1]
-    assert said.startswith("round 1 needs your decision: gate not passed: lower bound ")
+    assert said.startswith("round 1 needs your decision: lower bound ")
     assert "`ratchet decide campaign --promote` or `ratchet decide campaign --keep`" in said
     assert said.endswith(f"; then type: ratchet {' '.join(RUN)} {cli.shlex.join(one)}")
     assert ratchet("status", "campaign", "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert told["state"] == "waiting" and told["doing"].startswith("round 1 needs your decision")
-    assert "gate not passed: " in copy.layout.report.read_text()
+    assert "needs your decision: lower bound" in copy.layout.report.read_text()
     assert row(copy, 1)["gate"]["action"] == "ask"
     assert ratchet(*RUN, *one) == 75, "nobody has answered"
     capsys.readouterr()

@@ -189,12 +189,12 @@ def test_an_extrapolated_win_rate_does_not_pass_alone() -> None:
 
 def test_a_policy_that_is_too_far_gets_values_to_try() -> None:
     """Four times what is allowed: half the rate, twice β."""
-    trained = {"learning_rate": 2e-5, "beta": 0.1}
-    [said] = values_to_try([GateCheck("kl_base_nats", 4.0, 1.0, False)], trained).values()
+    too_far = GateCheck("kl_base_nats", 4.0, 1.0, False)
+    [said] = values_to_try([too_far], 2e-5, 0.1).values()
     assert "training.learning_rate 1e-05 (now 2e-05), or training.beta 0.2 (now 0.1)" in said
-    assert values_to_try([GateCheck("kl_base_nats", 0.5, 1.0, True)], trained) == {}
-    assert values_to_try([GateCheck("empty_share", 0.5, 0.1, False)], trained) == {}
-    assert values_to_try([GateCheck("kl_base_nats", 4.0, 1.0, False)], {}) == {}, "an older round"
+    assert values_to_try([GateCheck("kl_base_nats", 0.5, 1.0, True)], 2e-5, 0.1) == {}
+    assert values_to_try([GateCheck("empty_share", 0.5, 0.1, False)], 2e-5, 0.1) == {}
+    assert values_to_try([too_far], None, None) == {}, "an older round"
 
 
 def test_the_gate_of_a_campaign_from_before_the_checks_is_what_it_was() -> None:

@@ -144,7 +144,7 @@ def test_a_regression_suite_that_fell_refuses() -> None:
     [
         ("keep", 1, "not promoted, round 1 stays current: lower bound"),
         ("stop", 1, "not promoted, campaign ended, round 1 stays current: lower"),
-        ("ask", 1, "gate not passed: lower bound"),
+        ("ask", 1, "needs your decision: lower bound"),
         ("rollback", 2, "not promoted, rolled back to round 2: lower bound"),
     ],
 )
@@ -185,10 +185,8 @@ def test_a_persons_word_stands_with_name_and_time() -> None:
         asked, PersonsDecision(True, "they read well", "anna", "2026-01-02T03:04:05+00:00"), 3
     )
     assert (yes.action, yes.goes_on_from) == ("promote", 3)
-    assert yes.sentence == (
-        "promoted: decided by anna on 2026-01-02 03:04 UTC (they read well); "
-        "lower bound 48% of the gate win rate (54%) is not above the 50% threshold"
-    )
+    assert yes.sentence == "promoted: decided by anna on 2026-01-02 03:04 UTC (they read well)"
+    assert yes.reasons[1:] == asked.reasons
     no = apply_answer(asked, PersonsDecision(False, "", "anna", "2026-01-02T03:04:05+00:00"), 3)
     assert (no.action, no.goes_on_from) == ("keep", 1)
 

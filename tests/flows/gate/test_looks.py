@@ -57,10 +57,10 @@ def test_what_is_extrapolated_or_left_out_is_said() -> None:
     )
     shown = replace(summary, rounds=(*summary.rounds[:-1], row))
     better, _, trusted = (said for _, said in at_a_glance(shown))
-    assert "length-controlled 80%, extrapolated;" in better
+    assert "length-controlled 80.0%, extrapolated;" in better
     assert "The length-controlled win rate is extrapolated" in trusted
     assert "Only 300 of 512 comparisons with the base were decided." in trusted
     [table] = [s for s in first_screen(shown) if s.title == "Can I trust it?"]
-    assert "80.0 extrapolated" in table.rows[-1]
-    assert "80%, extrapolated" in render_report(shown)
+    assert "80.0% extrapolated" in table.rows[-1]
+    assert "80.0%, extrapolated" in render_report(shown)
     assert ", extrapolated" not in render_report(summary)

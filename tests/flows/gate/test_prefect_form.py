@@ -32,7 +32,7 @@ ASK = (
     *("--set", "rounds=1"),
 )
 
-ASKED = "gate not passed"
+ASKED = "needs your decision"
 
 
 @contextmanager
@@ -83,7 +83,7 @@ def test_the_form_or_the_command_line_answers_a_suspended_run(
         assert refused["status"] == "REJECT" and "perhaps" in refused["details"]["reason"]
         _fill_in(browser, sign_in_link(key, f"/runs/flow-run/{api.rsplit('/', 1)[-1]}"))
         _says(log, "small: completed")
-        said = r"promoted: decided by anna on 20[-\d]+ [\d:]+ UTC \(they read well\); lower bound"
+        said = r"promoted: decided by anna on 20[-\d]+ [\d:]+ UTC \(they read well\)"
         assert re.match(said, row(copy, 1)["decision"])
         assert copy.entries()[-1].facts["answer"]["by"] == "anna"
 

@@ -125,6 +125,8 @@ def label_all(page: "Page", picture: Path) -> Iterator[Click]:
         better = "A" if len(click.first) >= len(click.second) else "B"
         done = {0: "Tie", 1: "discard", 2: "discard"}.get(number, better)
         by_key = number % 2 == 0
+        if number == 0:
+            press(page, "g")  # closes the guidelines
         if done == "discard":
             press(page, "Backspace") if by_key else page.click("button.button--discard")
         elif by_key:
@@ -133,8 +135,6 @@ def label_all(page: "Page", picture: Path) -> Iterator[Click]:
         else:
             page.click(f"[role=button][aria-label='{done}']")
             if number == 3:
-                press(page, "g")  # closes the guidelines
-                page.wait_for_selector(".wrapper__left .panel.--collapsed")
                 page.screenshot(path=picture)
             page.click("button.button--submit")
         yield replace(click, done=done)

@@ -149,7 +149,7 @@ def test_a_fall_is_an_alarm() -> None:
     assert (agreement.source, agreement.before, agreement.n_before) == ("llm", 0.8, 20)
     assert agreement.fall == pytest.approx(0.2) and agreement.alarm
     assert agreement.sentence == (
-        "llm: agreement with the others fell from 80% (n = 20) to 60% (n = 5): check its "
+        "llm: agreement with the others fell from 80.0% (n = 20) to 60.0% (n = 5): check its "
         "latest answers, or retract them"
     )
     assert (gold.source, gold.measure, gold.alarm, gold.sentence) == (
