@@ -113,8 +113,7 @@ def _looked_at(page: "Page", url: str, argilla: SharedArgilla, screenshots: Path
     page.fill("input[type=text]", "looker")
     page.fill("input[type=password]", password)
     page.keyboard.press("Enter")
-    page.wait_for_url(lambda address: "sign-in" not in address)
-    page.goto(url)
+    page.wait_for_url(lambda address: "sign-in" not in address)  # on to `url`
     for number in range(1, 6):
         page.wait_for_selector(f"[aria-label='Current Record']:text-is('{number}')")
         page.wait_for_selector(".text_field_component")

@@ -70,8 +70,7 @@ def labelled(
     page = browser.new_page(viewport={"width": 1280, "height": 760})
     page.set_default_timeout(WAIT_MS)
     page.goto(url)
-    sign_in(page, "mouse-and-keys", password)
-    page.goto(url)
+    sign_in(page, "mouse-and-keys", password)  # which leads on to the address
     clicks = tuple(label_all(page, screenshots / "labelling.png"))
     page.close()
     done = campaign.run()
