@@ -16,7 +16,7 @@ from tests.contracts.import_graph import PACKAGES, ROOT, import_graph
 LONGEST, MEDIAN = 370, 105
 """Lines per file, at most and in the middle; an `__init__` of up to 3 lines does not count."""
 
-MOST_LINES = {"flows": 17_337 + 660 + 1_100 + 170 + 300 + 330 + 290 + 30 + 380 + 90 + 25}
+MOST_LINES = {"flows": 17_337 + 660 + 1_100 + 170 + 300 + 330 + 290 + 30 + 380 + 90 + 30}
 """As it was tidied; what engines side by side on one machine take; what a Ray cluster does, which
 is placement, actors, lost nodes and the doctor's look at them; a campaign's bucket, of which flows
 has the config, a doctor's check and the places where a run waits for it; what serves the console:
