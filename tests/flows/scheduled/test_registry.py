@@ -28,8 +28,11 @@ CONFIG: dict[str, Any] = {
 }
 JUDGE = "{kind: llm, model: m, gives: score, endpoint: 'http://a/v1', api_key_env: null}"
 MARK = "imported"
-SPEAK_OF_IT = {"LlmJudge.structured", "LlmJudge.logprobs", "LlmJudge.request"}
-"""Fields that are about an endpoint, and name none."""
+SPEAK_OF_IT = {
+    *("LlmJudge.structured", "LlmJudge.logprobs", "LlmJudge.request", "LlmJudge.timeout_s"),
+    *("LlmJudge.model", "RuleJudge.kind"),
+}
+"""Fields that are about an endpoint or a function, and name none."""
 
 
 @pytest.fixture

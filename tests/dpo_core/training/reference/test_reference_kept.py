@@ -67,7 +67,7 @@ def test_a_killed_round_keeps_its_reference(
         monkeypatch.delattr(reference_module, name)
     result = train_round(stopped, quiet)
     assert result.resumed_from_step == 7
-    again = {"resumed_from_step", "peak_memory_gib", "mfu"}
+    again = {"resumed_from_step", "peak_memory_gib", "mfu", "peak_flops"}
     for name, value in expected:
         if name not in again and not name.startswith("seconds") and "per_second" not in name:
             assert getattr(result, name) == value, name
