@@ -69,7 +69,7 @@ def list_tasks(campaigns: Sequence[ShownCampaign]) -> Iterator[PersonTask]:
             if asked.question is not None:
                 yield PersonTask(shown, "decision", _decision_sentence(shown))
             else:
-                given = f"{asked.needed - asked.missing:,} of {asked.needed:,} labels are there"
+                given = f"{asked.needed - asked.missing:,} of {asked.needed:,} labels given"
                 yield PersonTask(shown, "labels", f"Round {asked.round}: {given}.")
         elif shown.summary is not None and shown.summary.failure is not None:
             yield PersonTask(shown, "failure", failure_sentence(shown.summary))

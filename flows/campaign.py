@@ -20,7 +20,7 @@ from flows.config import KeepLast
 from flows.config.attempts import rejected_rounds
 from flows.gate.attempts import find_best_policy
 from flows.gate.question import pending_question
-from flows.notify import notify_decision, read_decision_sentence
+from flows.notify import begin_telling, notify_decision
 from flows.older.faults import report_older_rounds
 from flows.people import close_last_queue
 from flows.prefect.tasks import run_flow, step
@@ -43,6 +43,7 @@ def run_rounds(session: Session, *, with_prefect: bool) -> None:
     report_older_rounds(
         session.layout, session.store.entries, session.config.rounds, session.progress.notice
     )
+    begin_telling(session)
     beginning = session.at_round(0)
     held_out, base = prepare_base(beginning)
     was_certified = beginning.config.gate.false_promotions is not None
@@ -58,14 +59,13 @@ def run_rounds(session: Session, *, with_prefect: bool) -> None:
         session.store.remember("stopped", None)
         session.progress.round_started()
         context = RoundContext(number, incumbent, base, held_out, earlier)
-        before = read_decision_sentence(session.layout, number)
         incumbent, record = play(session.at_round(number), context)
         session.store.settle(number)
         earlier = [*earlier, record]
         incumbent = find_next_start(session, number, incumbent, base, earlier)
         _remember(session, incumbent)
         _prune(session, _find_needed(session, incumbent, base, earlier), earlier)
-        _report_round(session, number, before)
+        _report_round(session, number)
         stopped = find_gate_stop(session, record)
     session.progress.flush_cached()
     record_stop(session, stopped)
@@ -185,12 +185,12 @@ def _prune(session: Session, needed: Sequence[Policy], earlier: Sequence[RoundRe
                 session.store.prune(artifact, "optimiser")
 
 
-def _report_round(session: Session, number: int, before: str | None) -> None:
-    """Write metrics.parquet, send to trackers, and tell a decision that was not made `before`."""
+def _report_round(session: Session, number: int) -> None:
+    """Write metrics.parquet, send to trackers, and tell the decision."""
     _write_metrics(session.layout, number)
     session.tracking.send()
     session.progress.round_finished(number)
-    notify_decision(session, number, before)
+    notify_decision(session, number)
 
 
 def _expendable(keep: Literal["all", "promoted"] | KeepLast, number: int) -> Sequence[int]:

@@ -63,19 +63,31 @@ def notify_failure(config: CampaignConfig, error: Exception, note: Note) -> None
     send_notification(config, "failure", text, note)
 
 
-def read_decision_sentence(layout: Layout, number: int) -> str | None:
-    """Identifies the round's current gate decision; None if there is none."""
-    gate = current_artifact(layout, number, "gate")
-    return gate.folder.name if gate is not None else None
+def begin_telling(session: Session) -> None:
+    """What an earlier version decided was told by it: it recorded none of that."""
+    if session.store.state.told is None:
+        decided = {
+            str(n): _decision(session.layout, n) for n in range(1, session.config.rounds + 1)
+        }
+        session.store.remember("told", {n: name for n, name in decided.items() if name is not None})
 
 
-def notify_decision(session: Session, number: int, before: str | None) -> None:
-    """Notify what the gate decided, unless it is the decision `before` this run."""
-    if read_decision_sentence(session.layout, number) == before:
+def notify_decision(session: Session, number: int) -> None:
+    """Notify what the gate decided, unless that was told; also what a run that was killed did not
+    come to tell."""
+    told, decision = session.store.state.told or {}, _decision(session.layout, number)
+    if decision is None or told.get(str(number)) == decision:
         return
     row = read_round_metrics(session.layout, number)
     text = f"round {number}: {(row.decision if row is not None else '') or 'finished'}"
     send_notification(session.config, "gate", text, session.progress.notice)
+    session.store.remember("told", {**told, str(number): decision})
+
+
+def _decision(layout: Layout, number: int) -> str | None:
+    """Identifies the round's current gate decision; None if there is none."""
+    gate = current_artifact(layout, number, "gate")
+    return gate.folder.name if gate is not None else None
 
 
 def _post(url: str, campaign: str, event: Event, text: str) -> None:

@@ -38,7 +38,8 @@ class StopReason:
 
 class CampaignState(BaseModel):
     """The contents of the file. rounds: name of a round → its steps. configs_replaced: version of
-    an earlier config → time of its replacement."""
+    an earlier config → time of its replacement. told: round → the decision of its gate that people
+    were told of; None before a version that records it has run the campaign."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -46,6 +47,7 @@ class CampaignState(BaseModel):
     promoted: PromotedPolicy | None = None
     stopped: StopReason | None = None
     configs_replaced: Mapping[str, str] = {}
+    told: Mapping[str, str] | None = None
 
     def with_fact(self, key: str, value: object) -> "CampaignState":
         return CampaignState.model_validate({**self.model_dump(exclude_unset=True), key: value})

@@ -28,7 +28,7 @@ def test_home_shows_what_waits_first_and_every_campaign(shown: Shown) -> None:
     page = shown.get("/")
     tasks, _, campaigns = page.partition('<h2 id="campaigns">')
     assert "Waiting for you" in tasks
-    for sentence in ("13 of 20 labels are there", "Round 2 needs your decision", "Look at it."):
+    for sentence in ("13 of 20 labels given", "Round 2 needs your decision", "Look at it."):
         assert sentence in tasks, sentence
     for name in ("better", "asking", "labels", "failed", "broken"):
         assert f">{name}</a>" in campaigns, name

@@ -16,7 +16,7 @@ from tests.contracts.import_graph import PACKAGES, ROOT, import_graph
 LONGEST, MEDIAN = 370, 105
 """Lines per file, at most and in the middle; an `__init__` of up to 3 lines does not count."""
 
-MOST_LINES = {"flows": 17_337 + 660 + 1_100 + 170 + 300 + 330 + 290 + 30 + 380 + 90 + 30}
+MOST_LINES = {"flows": 17_337 + 660 + 1_100 + 170 + 300 + 330 + 290 + 30 + 380 + 90 + 36}
 """As it was tidied; what engines side by side on one machine take; what a Ray cluster does, which
 is placement, actors, lost nodes and the doctor's look at them; a campaign's bucket, of which flows
 has the config, a doctor's check and the places where a run waits for it; what serves the console:
@@ -24,7 +24,8 @@ has the config, a doctor's check and the places where a run waits for it; what s
 which is their common end, its cause, and places apart; the files of jobs on their way to nodes with
 disks of their own and back; where a branch's bucket and a round's checkpoints are asked for; a
 newcomer's first campaign: quick checks before anything heavy, and `ratchet init`; and the lasting
-address at which a campaign asks people, which is told what is open and what comes next; and the one
+address at which a campaign asks people, which is told what is open and what comes next; which
+decisions people were told of, and the one
 peak of a campaign's devices. Taking the base of another campaign needed fewer lines than options
 that are now written once."""
 

@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 from inbox import Inbox
+from record_session import open_session
+from written_campaign import Written
 
 from dpo_core.errors import ChildDied
 from flows.config import CampaignConfig
-from flows.notify import notify_failure, send_notification
+from flows.notify import begin_telling, notify_decision, notify_failure, send_notification
 
 HOOK = "RATCHET_TEST_HOOK"
 SLACK_PATH = "T0000000A/B0000000B/123456789012345678901234"
@@ -44,6 +46,33 @@ def test_a_webhook_gets_the_event_the_campaign_and_the_text(
     assert gate["text"].startswith('round 1: "promoted" {{body}}')
     assert "\x1b" not in gate["text"]
     assert failure == {"event": "failure", "campaign": "tiny", "text": "it died\ntype it again"}
+
+
+def test_each_decision_is_told_by_the_next_run_if_not_by_its_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def decide(number: int, again: int = 0) -> None:
+        Written(tmp_path / "c", notify={"webhook": HOOK}).round(number, again)
+
+    def run(*rounds: int) -> None:
+        """As a run does; each is told of, unless the run is killed before."""
+        with open_session(tmp_path / "c", notify={"webhook": HOOK}, rounds=3) as session:
+            begin_telling(session)
+            for number in rounds:
+                notify_decision(session, number)
+
+    with Inbox() as inbox:
+        monkeypatch.setenv(HOOK, inbox.url)
+        decide(1)
+        run(1)  # the first run by a version that records it: an earlier one told of round 1
+        assert inbox.came == []
+        decide(2)
+        run()
+        run(1, 2)
+        run(1, 2)
+        decide(2, again=1)  # another decision
+        run(1, 2)
+    assert [came["text"].partition(":")[0] for came in inbox.came] == ["round 2", "round 2"]
 
 
 # apprise, by which Prefect sends it, imports a module that Python 3.11 calls old.

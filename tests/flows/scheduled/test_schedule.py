@@ -28,9 +28,10 @@ PROMPTS = 31  # of which the train split holds those of two rounds, the second n
 def test_a_campaign_on_the_clock(tmp_path: Path) -> None:
     port, remote = free_port(), free_port()
     with postgres() as database, Inbox() as inbox:
-        # Nothing is forked until this is there: the first sampler is killed while it starts.
-        hook = {"TINY_HOOK": inbox.url, preloaded.SOCKET: str(tmp_path / "socket")}
-        tiny = Tiny(tmp_path, PREFECT_API_DATABASE_CONNECTION_URL=database, **hook)
+        # Started and not forked, its sampler is killed while it starts, and a task waits for it.
+        hook = {"TINY_HOOK": inbox.url, preloaded.SOCKET: ""}
+        tiny = Tiny(tmp_path, PREFECT_API_DATABASE_CONNECTION_URL=database, **hook).create()
+        tiny.add_prompts("a.jsonl", 0, PROMPTS)
         _is_put_on_it(tiny)
         registry, aside = tiny.folder / "worker/registry.json", tiny.folder / "aside.json"
         registry.rename(aside)  # as if an earlier Ratchet had made the schedule
@@ -59,7 +60,6 @@ def test_a_campaign_on_the_clock(tmp_path: Path) -> None:
 
 
 def _is_put_on_it(tiny: Tiny) -> None:
-    tiny.create().add_prompts("a.jsonl", 0, PROMPTS)
     where = ("--timezone", "Europe/Berlin", "--campaign-dir", "campaign")
     made = tiny.ratchet("schedule", "tiny.yaml", "--cron", CRON, *where)
     print(made.stdout)
@@ -72,8 +72,6 @@ def _ticks(tiny: Tiny, worker: Running, pages: Pages) -> None:
     """The first one adds round 1, although its sampler dies; those beside it are refused."""
     worker.says("tiny: starts")
     tiny.kill("generation.worker")
-    if preloaded.SOCKET in os.environ:
-        Path(tiny.more[preloaded.SOCKET]).symlink_to(os.environ[preloaded.SOCKET])
     worker.says("tiny, skipped: nothing to do: the campaign already has the run tiny adds round 1")
     print(f"round 1 took {worker.says('tiny adds round 1: completed'):.0f} s more")
     pages_shown = pages.state("tiny adds round 1")
