@@ -98,14 +98,20 @@ def test_answers_stand_side_by_side_and_long_ones_scroll(
     browser: "Browser", argilla: SharedArgilla, tmp_path: Path
 ) -> None:
     with opened(browser, argilla, tmp_path, "a long answer " * 400) as page:
-        boxes = [box.bounding_box() for box in page.locator(FIELDS).all()]
-        prompt, a, b = (box for box in boxes if box is not None)
+        prompt, a, b = boxes(page)
         assert a["y"] == b["y"] and a["height"] == b["height"] < 800
         assert a["x"] + a["width"] <= b["x"] and prompt["y"] + prompt["height"] <= a["y"]
         page.set_viewport_size({"width": 900, "height": 800})
-        boxes = [box.bounding_box() for box in page.locator(FIELDS).all()]
-        _, a, b = (box for box in boxes if box is not None)
+        _, a, b = boxes(page)
         assert a["x"] == b["x"] and b["y"] > a["y"]
+
+
+def boxes(page: "Page") -> list[dict[str, float]]:
+    """Of prompt and answers, at one moment: the guidelines open meanwhile."""
+    until(lambda: page.locator(FIELDS).count() == 3, page.content)
+    script = "(all) => all.map((one) => one.getBoundingClientRect().toJSON())"
+    found: list[dict[str, float]] = page.locator(FIELDS).evaluate_all(script)
+    return found
 
 
 def test_twenty_pairs_half_of_them_long_cost_no_key_and_no_scroll_to_compare(
