@@ -100,6 +100,7 @@ class Labeller:
             self.effort.clicks += 1
 
     def _read_pair(self) -> None:
+        self.page.wait_for_function(f"() => {_AREAS}.filter(Boolean).length === 3")  # or it loads
         beginnings: list[float] = self.page.evaluate(_BEGINNINGS)
         self.effort.offsets.append(abs(beginnings[2] - beginnings[1]))
         for index, end in ((0, False), (0, True), (1, True), (2, True)):
