@@ -23,11 +23,10 @@ has the config, a doctor's check and the places where a run waits for it; what s
 `ratchet up`, pause, resume and cancel, the label server on first need; nodes that train together,
 which is their common end, its cause, and places apart; the files of jobs on their way to nodes with
 disks of their own and back; where a branch's bucket and a round's checkpoints are asked for; a
-newcomer's first campaign: quick checks before anything heavy, and `ratchet init`; and the lasting
+newcomer's first campaign: quick checks before anything heavy, and `ratchet init`; the lasting
 address at which a campaign asks people, which is told what is open and what comes next; which
-decisions people were told of, and the one
-peak of a campaign's devices. Taking the base of another campaign needed fewer lines than options
-that are now written once."""
+decisions people were told of; and the one peak of a campaign's devices. Taking the base of another
+campaign needed fewer lines than options that are now written once."""
 
 MOST_FILES = {"flows": 140 + 8 + 2}  # those of the seven
 MOST_UNTYPED = 40
