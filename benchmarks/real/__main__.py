@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.real.after import Asked, ask, weigh
-from benchmarks.real.arms import ARMS, Arm
+from benchmarks.real.arms import ARMS, PARTS, TIMES, Arm
 from benchmarks.real.campaign import RECIPE, ROOT, Campaign, begin_as, play_campaign
 from benchmarks.real.page import write_page
-from benchmarks.real.peer import TIMES, play_peer
+from benchmarks.real.peer import play_peer
 from benchmarks.real.questions import (
     Questions,
     Text,
@@ -60,7 +60,8 @@ def play(options: Namespace) -> Result:
     campaign, took, machine = play_campaign(folder / "campaign", sets, folder / "took.jsonl")
     facts = _facts(machine, campaign, options.sets)
     if arm.peer:
-        result, asked = play_peer(campaign, TIMES * took.cpu_s, folder, facts, seed)
+        cpu_s = TIMES * took.cpu_s
+        result, asked = play_peer(campaign, cpu_s, folder, facts, seed, options.parts)
         return with_earlier(_asked_after(result, asked, options, folder), options.results)
     result = Result(
         arm.name,
@@ -149,6 +150,8 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace:
     parser.add_argument("--out", type=_page, default=PAGE, help="the page; none: no page")
     parser.add_argument("--page", action="store_true", help="only the page, from the result files")
     parser.add_argument("--set", dest="sets", action="append", default=[], metavar="K=V")
+    help_ = f"after which --arm trl stops, of {PARTS}; asked for more, it goes on"
+    parser.add_argument("--parts", type=int, choices=range(1, PARTS + 1), default=PARTS, help=help_)
     parser.add_argument("--most", type=int, metavar="N", help="of each kind of question, to try it")
     options = parser.parse_args(arguments)
     for name, file in holding.items():

@@ -8,6 +8,10 @@ import yaml
 
 from benchmarks.real.campaign import RECIPE
 
+TIMES, PARTS = 3, 6
+"""TRL's trainer: so often the campaign's CPU time, and so many looks at its policy, evenly over it.
+"""
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -44,7 +48,7 @@ ARMS: Mapping[str, Arm] = {
     for arm in (
         Arm("rounds", "the recipe, three rounds"),
         Arm("offline", "as many labels in one offline round", offline=True),
-        Arm("trl", "TRL's OnlineDPOTrainer, three times the CPU time", peer=True),
+        Arm("trl", "TRL's OnlineDPOTrainer", peer=True),
         Arm("drop", "pairs with a cut answer are dropped", truncated="drop"),
         Arm("avoid", "cut answers are avoided", truncated="avoid"),
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.real import numbers
-from benchmarks.real.arms import ARMS
+from benchmarks.real.arms import ARMS, PARTS, TIMES
 from benchmarks.real.demands import DEMANDS, points, step
 from benchmarks.real.figure import draw
 from benchmarks.real.results import BASE, Result
@@ -267,9 +267,18 @@ def _about_others(others: Sequence[Result]) -> Iterator[str]:
         yield (
             "TRL's trainer computes in bfloat16 with float32 weights, samples with transformers, "
             "compares two answers per prompt by the recipe's rule alone, keeps its reference, and "
-            "has the recipe's other numbers; it was stopped after three times the campaign's CPU "
-            f"time, and looked at after each sixth of that. Seed {peer.seed}: followed {curve}."
+            f"has the recipe's other numbers; {_stopped(len(peer.rounds))}. "
+            f"Seed {peer.seed}: followed {curve}."
         )
+
+
+def _stopped(parts: int) -> str:
+    """When the peer was stopped, and how often its policy was looked at."""
+    asked = "" if parts == PARTS else f" ({TIMES} times were asked for)"
+    return (
+        f"it was stopped after {parts * TIMES / PARTS:g} times the campaign's CPU time{asked}, and "
+        f"its policy was looked at {parts} times, evenly over it"
+    )
 
 
 def _other_row(result: Result) -> str:

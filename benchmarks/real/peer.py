@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks.measure import child_result
 from benchmarks.real.after import Asked, ask
+from benchmarks.real.arms import PARTS
 from benchmarks.real.campaign import Campaign
 from benchmarks.real.kept import Took
 from benchmarks.real.questions import Questions
@@ -19,16 +20,19 @@ from dpo_core.tables import iterate_rows
 from examples.instructions import judge
 from generation.prompts import read_pool
 
-TIMES, PARTS = 3, 6
-"""The campaign's CPU time so often; its policy is looked at so often, evenly over that time."""
-
 
 def play_peer(
-    campaign: Campaign, cpu_seconds: float, folder: Path, facts: dict[str, Any], seed: int
+    campaign: Campaign,
+    cpu_seconds: float,
+    folder: Path,
+    facts: dict[str, Any],
+    seed: int,
+    until: int = PARTS,
 ) -> tuple[Result, Asked]:
-    """The curve as rounds of a result, and the last policy beside the base. cpu_seconds: in all.
+    """The curve as rounds of a result, and the last policy beside the base.
 
-    A run that was stopped goes on from the last part that it finished.
+    cpu_seconds: of all parts together. until: the part after which it stops. A run that was stopped
+    goes on from the last part that it finished.
     """
     config, training = campaign.config, campaign.config.training
     job = {
@@ -53,7 +57,7 @@ def play_peer(
         )
         write_text(prompts, "".join(f"{line}\n" for line in lines))
     places = {"policy": str(base), "prompts": str(prompts), "out": str(made)}
-    asked = {**job, **places, "cpu_seconds": cpu_seconds}
+    asked = {**job, **places, "cpu_seconds": cpu_seconds, "until": until}
     threads = config.threads if isinstance(config.threads, int) else 1
     words = ["benchmarks.real.trl_side", json.dumps(asked)]
     parts = child_result(words, child_environment(threads))["parts"]

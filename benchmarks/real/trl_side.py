@@ -1,9 +1,9 @@
 """TRL's OnlineDPOTrainer in bfloat16: `python -m benchmarks.real.trl_side JOB_JSON`.
 
 The job: `policy` to start from, `prompts` (JSON lines: messages, and the row that a judge reads),
-`out` for the policies, `cpu_seconds` after which it stops, `parts` in which these are divided:
-after each of them the policy is saved as `out`/1, `out`/2, …, with a checkpoint from which the same
-call goes on after a kill; and the recipe's numbers. The judge is the recipe's rule. Float32
+`out` for the policies, `cpu_seconds` for all `parts`: after each of these the policy is saved as
+`out`/1, `out`/2, …, with a checkpoint from which the same call goes on after a kill; `until`, the
+part after which it stops; and the recipe's numbers. The judge is the recipe's rule. Float32
 masters, bfloat16 computation, answers by transformers: the way that TRL has on a CPU. Two answers
 per prompt; the reference is the policy that it started from.
 """
@@ -43,7 +43,7 @@ def train(job: dict[str, Any]) -> list[dict[str, Any]]:
     rows = [json.loads(line) for line in lines]
     out = Path(job["out"])
     parts = _parts_of(out)
-    if len(parts) == job["parts"]:
+    if len(parts) >= job["until"]:
         return parts
     stop = _stop(job, parts, tokenizer)
     trainer = OnlineDPOTrainer(
@@ -118,7 +118,7 @@ def _stop(job: dict[str, Any], parts: list[dict[str, Any]], tokenizer: Any) -> A
             if used >= job["cpu_seconds"] / job["parts"]:
                 save_policy(named["model"], tokenizer, Path(job["out"]) / f"{len(parts) + 1}")
                 control.should_save = True
-            control.should_training_stop = control.should_save and len(parts) + 1 == job["parts"]
+            control.should_training_stop = control.should_save and len(parts) + 1 == job["until"]
 
         def on_save(self, args: Any, state: Any, control: Any, **named: Any) -> None:
             wall, used = self.began

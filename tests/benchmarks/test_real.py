@@ -269,6 +269,7 @@ def test_the_page_says_what_is_missing_and_what_was_measured(tmp_path: Path) -> 
     assert "| GSM8K's solutions, nats per token | 1 | 2.000 | 2.200 | +0.200 [" in text
     assert "| as many labels in one offline round | 1 | +5.0 [" in text
     assert "Seed 1: followed +1.7 [" in text and "] after 200 pairs, +3.3 [" in text
+    assert "stopped after 1 times the campaign's CPU time (3 times were asked for)" in text
     assert "**Say hello. Use no commas.**" in text
     assert (tmp_path / page.FIGURE).read_text().startswith("<svg")
     page.write_page([], tmp_path / "none.md")
