@@ -91,17 +91,17 @@ class Lookup(torch.autograd.Function):
 class GatedMlp(torch.autograd.Function):
     """apply(x (…, H), gate (F, H), up (F, H), down (H, F)) -> (silu(x·gateᵀ) · x·upᵀ)·downᵀ.
 
-    arXiv:2002.05202. Keeps two values of the inner width per token, where eager PyTorch keeps four.
-    Everything, including gradients of the weights, is computed in the dtype of `x`.
+    arXiv:2002.05202. Keeps two values of the inner width per token, where eager PyTorch keeps four,
+    and no copies of the weights. Everything, including gradients of the weights, is computed in the
+    dtype of `x`.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gate: Tensor, up: Tensor, down: Tensor) -> Tensor:
-        gate, up, down = (weight.to(x.dtype) for weight in (gate, up, down))
         x_NH = x.reshape(-1, x.shape[-1])
-        gate_NF, up_NF = x_NH @ gate.T, x_NH @ up.T
+        gate_NF, up_NF = x_NH @ gate.to(x.dtype).T, x_NH @ up.to(x.dtype).T
         ctx.save_for_backward(x_NH, gate_NF, up_NF, gate, up, down)
-        out_NH: Tensor = functional.silu(gate_NF).mul_(up_NF) @ down.T
+        out_NH: Tensor = functional.silu(gate_NF).mul_(up_NF) @ down.to(x.dtype).T
         return out_NH.view_as(x)
 
     @staticmethod
@@ -109,11 +109,11 @@ class GatedMlp(torch.autograd.Function):
         x_NH, gate_NF, up_NF, gate, up, down = ctx.saved_tensors
         by_out_NH = gradients[0].reshape(x_NH.shape)
         inner_NF = functional.silu(gate_NF)
-        by_inner_NF = by_out_NH @ down
+        by_inner_NF = by_out_NH @ down.to(x_NH.dtype)
         by_up_NF = by_inner_NF * inner_NF
         by_down = by_out_NH.T @ inner_NF.mul_(up_NF)
         # From here on `inner` is reused for the gradient of the gate.
         by_inner_NF.mul_(up_NF)
         _silu_backward(by_inner_NF, gate_NF, grad_input=inner_NF)
-        by_x_NH = (inner_NF @ gate).addmm_(by_up_NF, up)
+        by_x_NH = (inner_NF @ gate.to(x_NH.dtype)).addmm_(by_up_NF, up.to(x_NH.dtype))
         return by_x_NH.view_as(gradients[0]), inner_NF.T @ x_NH, by_up_NF.T @ x_NH, by_down
