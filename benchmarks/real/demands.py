@@ -27,11 +27,12 @@ Measure = Callable[[Sequence[Result]], Finding | None]
 
 @dataclass(frozen=True)
 class Demand:
-    """pooled: of all seeds together, and not of each."""
+    """pooled: of all seeds together, and not of each. idle: of runs that had the machine alone."""
 
     what: str
     measure: Measure
     pooled: bool = False
+    idle: bool = False
 
     def of(self, result: Result) -> Finding | None:
         """Of one seed."""
@@ -165,5 +166,5 @@ DEMANDS: Sequence[Demand] = (
         ),
         pooled=True,
     ),
-    Demand(f"at most {MINUTES:.0f} minutes on two idle cores, without IFEval", _minutes),
+    Demand(f"at most {MINUTES:.0f} minutes on two idle cores, without IFEval", _minutes, idle=True),
 )

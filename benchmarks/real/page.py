@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.real import numbers
 from benchmarks.real.arms import ARMS, PARTS, TIMES
-from benchmarks.real.demands import DEMANDS, points, step
+from benchmarks.real.demands import DEMANDS, Demand, points, step
 from benchmarks.real.figure import draw
 from benchmarks.real.results import BASE, Result
 from dpo_core.atomic import write_text
@@ -31,16 +31,18 @@ def lines(results: Sequence[Result], seeds: Sequence[int]) -> Iterator[str]:
     yield from (*_what(), *_missing(ours, seeds))
     if not ours:
         return
-    yield from (*_ran_on(results), "")
+    yield from (*_ran_on([result for result in results if result.arm != "again"]), "")
     yield from (f"![Followed share and relevance over KL to the base]({FIGURE})", "")
     yield from (
         "Each line begins at the base; points are rounds with their 95 % intervals, hollow where",
         "the gate refused.",
         "",
     )
-    yield from ("## What was demanded", "", *_summary(ours, seeds), "")
-    yield from (*_demands(ours, seeds), "")
+    again = [result for result in results if result.arm == "again"]
+    yield from ("## What was demanded", "", *_summary(ours, again, seeds), "")
+    yield from (*_demands(ours, again, seeds), "")
     yield from ("## Round by round", "", *_about_rounds(ours), "", *_rounds(ours), "")
+    yield from _again(again)
     yield from ("## What was never trained", "", *_about_guards(ours), "", *_guards(ours), "")
     yield from _others(results)
     yield from _truncated(results)
@@ -92,8 +94,10 @@ def _ran_on(results: Sequence[Result]) -> Iterator[str]:
         yield f"**Not the recipe**: run with `{'`, `'.join(sorted(changed))}`."
 
 
-def _summary(ours: Sequence[Result], seeds: Sequence[int]) -> Iterator[str]:
-    verdicts = [demand.verdict(ours, seeds) for demand in DEMANDS]
+def _summary(
+    ours: Sequence[Result], again: Sequence[Result], seeds: Sequence[int]
+) -> Iterator[str]:
+    verdicts = [_verdict(demand, ours, again, seeds) for demand in DEMANDS]
     yield (
         f"Of {len(DEMANDS)} demands {verdicts.count('yes')} are met, "
         f"{sum('no**' in verdict for verdict in verdicts)} are not; the others are not measured "
@@ -103,18 +107,43 @@ def _summary(ours: Sequence[Result], seeds: Sequence[int]) -> Iterator[str]:
     )
 
 
-def _demands(ours: Sequence[Result], seeds: Sequence[int]) -> Iterator[str]:
+def _verdict(
+    demand: Demand, ours: Sequence[Result], again: Sequence[Result], seeds: Sequence[int]
+) -> str:
+    """Where a seed ran with nothing beside it, only that says how long one takes."""
+    if demand.idle and again:
+        return demand.verdict(again, [result.seed for result in again])
+    return demand.verdict(ours, seeds)
+
+
+def _demands(
+    ours: Sequence[Result], again: Sequence[Result], seeds: Sequence[int]
+) -> Iterator[str]:
     by_seed = {result.seed: result for result in ours}
     titles = [f"seed {seed}" for seed in sorted({*seeds, *by_seed})]
     yield from _head("demanded", *titles, "together", "met")
     for demand in DEMANDS:
+        alone = {result.seed: result for result in again if demand.idle}
         cells = []
         for seed in sorted({*seeds, *by_seed}):
             found = demand.of(by_seed[seed]) if seed in by_seed else None
-            cells.append(found.value if found else "")
+            cell = found.value if found else ""
+            once_more = demand.of(alone[seed]) if seed in alone else None
+            cells.append(f"{once_more.value}; beside other work {cell}" if once_more else cell)
         together = demand.measure(ours) if demand.pooled or len(ours) > 1 else None
         shown = together.value if together and _is_pooled(together.value) else ""
-        yield _row(demand.what, *cells, shown, demand.verdict(ours, seeds))
+        yield _row(demand.what, *cells, shown, _verdict(demand, ours, again, seeds))
+
+
+def _again(again: Sequence[Result]) -> Iterator[str]:
+    """Seeds that were run once more; nothing where none was."""
+    for result in again:
+        yield from (f"## Seed {result.seed} once more, on two idle cores", "")
+        yield (
+            "The seeds above ran beside other work. This run, of a later version, had the machine "
+            "for itself, and was done for its time; another processor samples other answers."
+        )
+        yield from (*_ran_on([result]), "", *_rounds([result]), "")
 
 
 def _is_pooled(value: str) -> bool:
