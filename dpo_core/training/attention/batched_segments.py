@@ -2,6 +2,7 @@
 
 torch's flash kernel multiplies 32 rows of one head at a time. For completions of a hundred tokens
 that all see one prompt, that takes twice as long as whole matrices with their scores in memory.
+Completions of similar length go side by side, so that little is computed for padding.
 
 T tokens of the row, H query heads, K key heads, each shared by G = H/K query heads, D their width;
 N sequences of at most L queries that see at most S keys each.
@@ -14,6 +15,9 @@ import torch
 from torch import Tensor
 
 from dpo_core.training.passes.packing import Segment
+
+_SHORTEST = 0.75
+"""Of the longest sequence of a batch: a shorter one begins the next batch."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ def batches(segments: Sequence[Segment], window: int | None, dtype: torch.dtype)
 
 def _parts(segment: Segment) -> Iterator[tuple[int, list[slice]]]:
     """Yield (prompt keys that are seen, places of the queries) of sequences side by side: a prompt,
-    all its completions, or both as one sequence for a single completion."""
+    completions of similar length, or both as one sequence for a single completion."""
     others = list(segment.others)
     if not others:
         yield 0, [slice(segment.start, segment.fork)]
@@ -48,7 +52,24 @@ def _parts(segment: Segment) -> Iterator[tuple[int, list[slice]]]:
     prompt = slice(segment.start, segment.start + segment.prompt)
     yield 0, [prompt]
     first = [slice(prompt.stop, segment.fork)] if segment.completions[0] else []
-    yield segment.prompt, [*first, *others]
+    for alike in _by_length([*first, *others]):
+        yield segment.prompt, alike
+
+
+def _by_length(places: Sequence[slice]) -> Iterator[list[slice]]:
+    """Longest first, those of similar length together."""
+    alike: list[slice] = []
+    for place in sorted(places, key=_length, reverse=True):
+        if alike and _length(place) < _SHORTEST * _length(alike[0]):
+            yield alike
+            alike = []
+        alike.append(place)
+    yield alike
+
+
+def _length(place: slice) -> int:
+    length: int = place.stop - place.start
+    return length
 
 
 def _batch(
@@ -101,7 +122,9 @@ def batched_segments(
         scores = torch.bmm(q, k.transpose(1, 2))
         if softcap is not None:
             scores = scores.div_(softcap).tanh_().mul_(softcap)
-        shares = scores.view(-1, rows, seen).add_(b.hidden).softmax(-1).view_as(scores)
+        hidden = scores.view(-1, rows, seen).add_(b.hidden)
+        # In float32 the kernel takes half as long as in bfloat16, conversion included.
+        shares = hidden.softmax(-1, dtype=torch.float32).to(scores.dtype).view_as(scores)
         part = torch.bmm(shares, v).view(number, groups, -1, rows, width)
         part = part.permute(0, 3, 1, 2, 4).reshape(-1, heads, width)
         out_THD[b.queries[b.real]] = part[b.real]

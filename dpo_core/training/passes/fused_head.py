@@ -152,11 +152,8 @@ def frozen_head_logps(hidden_TH: Tensor, head: Head, packed: PackedRow) -> Token
 
 def _target_logps(logits_CV: Tensor, targets: Tensor) -> Tensor:
     """(C,) log-probs of the targets."""
-    logps = [
-        logits_CV[rows].log_softmax(-1).gather(1, targets[rows, None])[:, 0]
-        for rows in _blocks(logits_CV)
-    ]
-    return torch.cat(logps)
+    sums = [logits_CV[rows].logsumexp(-1) for rows in _blocks(logits_CV)]
+    return logits_CV.gather(1, targets[:, None])[:, 0] - torch.cat(sums)
 
 
 @torch.no_grad()
