@@ -15,6 +15,7 @@ from dpo_core.training.jobs import LogpsJob
 from dpo_core.training.pairs.prompt_groups import PromptGroups
 from dpo_core.training.passes.choose_path import choose_path, micro_batches
 from dpo_core.training.passes.pass_over_pairs import PairPath
+from dpo_core.training.passes.side_by_side import side_by_side
 from dpo_core.training.passes.token_budget import token_budget
 from dpo_core.training.results import LogpsResult
 from dpo_core.training.runtime import Runtime, load_weights, prepare
@@ -56,12 +57,14 @@ def _compute_logps(
 ) -> None:
     """Fill `logps` with row → log-prob in nats."""
     done = 0
-    for part in batched(groups, _SORTED_AT_ONCE):
-        for batch in micro_batches(part, path, budget):
-            lengths = [len(ids) for group in batch for ids in group.completions]
-            by_completion = torch.split(path.logps(batch).logps_N.double(), lengths)
-            rows = [row for group in batch for row in groups.rows(int(group.id))]
-            sums = torch.stack([logps_L.sum() for logps_L in by_completion]).tolist()
-            logps.update(zip(rows, sums, strict=True))
-            done += len(rows)
-            report(done, len(logps), "completions, log-probs")
+    with side_by_side(path) as compute:
+        for part in batched(groups, _SORTED_AT_ONCE):
+            batches = list(micro_batches(part, path, budget))
+            for batch, tokens in zip(batches, compute(batches), strict=True):
+                lengths = [len(ids) for group in batch for ids in group.completions]
+                by_completion = torch.split(tokens.logps_N.double(), lengths)
+                rows = [row for group in batch for row in groups.rows(int(group.id))]
+                sums = torch.stack([logps_L.sum() for logps_L in by_completion]).tolist()
+                logps.update(zip(rows, sums, strict=True))
+                done += len(rows)
+                report(done, len(logps), "completions, log-probs")

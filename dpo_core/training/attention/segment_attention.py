@@ -9,6 +9,7 @@ masks that a model makes itself, and unknown arguments of attention raise NotImp
 caller then takes the plain path.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -112,7 +113,13 @@ class _Row:
         return self._blocks[window]
 
 
-_current: _Row | None = None
+class _Current(threading.local):
+    """The row of the pass that this thread makes."""
+
+    row: _Row | None = None
+
+
+_current = _Current()
 
 
 @contextmanager
@@ -123,14 +130,14 @@ def attending(
 
     Raises NotImplementedError when no layer of the model called this attention.
     """
-    global _current
-    before, _current = _current, _Row(segments, device, frozen=frozen)
+    before, row = _current.row, _Row(segments, device, frozen=frozen)
+    _current.row = row
     try:
         yield
-        if not _current.attended:
+        if not row.attended:
             raise NotImplementedError("its attention cannot be selected by name")
     finally:
-        _current = before
+        _current.row = before
 
 
 def segment_attention(
@@ -148,7 +155,7 @@ def segment_attention(
 
     Raises NotImplementedError for a layer with arguments or a mask that are not supported.
     """
-    row = _current
+    row = _current.row
     assert row is not None, "segment attention needs `attending` around it"
     row.attended += 1
     _refuse_unknown(others)
@@ -219,7 +226,7 @@ def _window_of(*, mask_function: MaskFunction, local_size: int | None = None, **
     The mask is evaluated at the edges of what tokens of the row's first sequence would see. If the
     longest sequence passes, the result holds for all.
     """
-    row = _current
+    row = _current.row
     assert row is not None, "masks need `attending` around them"
     query_Q = torch.arange(row.segments[0].fork, device=row.device)
     first_Q = torch.zeros_like(query_Q) if local_size is None else query_Q - local_size + 1

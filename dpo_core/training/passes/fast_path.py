@@ -3,6 +3,7 @@
 T tokens of the packed row, N completion tokens, H hidden width.
 """
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -23,6 +24,10 @@ from dpo_core.training.passes.packing import PackedRow, pack
 from dpo_core.training.passes.pass_over_pairs import Enter, Slopes, TokenLogps
 from dpo_core.training.processes.sharded import head_loss
 from dpo_core.training.runtime import Runtime
+
+_THREAD_ROWS = 256
+"""Tokens whose logits one of several threads holds at a time: as fast as 512, with half the memory.
+With 64 SmolLM2's log-probs take a fifth longer."""
 
 
 class FastPath:
@@ -52,6 +57,13 @@ class FastPath:
         self.enter = enter
         self.frozen = frozen
         model.set_attn_implementation(segment_attention.NAME)
+
+    def for_thread(self) -> "FastPath":
+        """The same for one of several threads that share the model: with logits of its own, and
+        without replacing layers, which is done once for all of them."""
+        own = copy.copy(self)
+        own.layers, own._room_RV, own.head_rows = None, None, _THREAD_ROWS
+        return own
 
     def tokens(self, groups: Sequence[PromptGroup]) -> int:
         return sum(group.tokens for group in groups)

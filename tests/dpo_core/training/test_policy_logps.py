@@ -1,6 +1,9 @@
 """Log-probs of many completions of a prompt in one row: those of each sequence alone."""
 
 import random
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +12,10 @@ import torch
 
 from dpo_core.schemas import SCORED
 from dpo_core.tables import read_rows, write_rows
+from dpo_core.training import policy_logps
 from dpo_core.training.jobs import LogpsJob
 from dpo_core.training.pairs.prompt_groups import PromptGroups
+from dpo_core.training.passes.fast_path import FastPath
 from dpo_core.training.policy_logps import write_policy_logps
 
 from .passes.test_fast_path import ROPES, VOCABULARY, build, build_from
@@ -26,6 +31,14 @@ FAMILIES = (
     "granite, scaled logits",
 )
 PROMPTS, MOST = 5, 4
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before() -> Iterator[None]:
+    """A job sets the threads of its process."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 def rows() -> list[dict[str, Any]]:
@@ -88,6 +101,54 @@ def test_they_are_those_of_each_sequence_alone(family: str, tmp_path: Path) -> N
     rounded = {row["completion_id"]: row["logp"] for row in read_rows(job.out)}
     gaps = [abs(rounded[one] - exact[one]) / max(1, lengths[one]) for one in found]
     assert max(gaps) > 1e-4 and sum(gaps) / len(gaps) < 0.2
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_threads_make_passes_side_by_side_and_change_nothing(
+    dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy_logps, "token_budget", lambda *_: 40)  # several passes
+    job = saved(build("llama"), tmp_path).model_copy(update={"dtype": dtype})
+    lock, under_way, most = threading.Lock(), 0, 0
+    usual = FastPath.logps
+
+    def watched(path: FastPath, groups: Any) -> Any:
+        nonlocal under_way, most
+        with lock:
+            under_way += 1
+            most = max(most, under_way)
+        time.sleep(0.05)
+        try:
+            return usual(path, groups)
+        finally:
+            with lock:
+                under_way -= 1
+
+    monkeypatch.setattr(FastPath, "logps", watched)
+    found = []
+    for threads in (1, 2, 3):
+        most = 0
+        write_policy_logps(job.model_copy(update={"threads": threads}), lambda *_: None)
+        assert (most, torch.get_num_threads()) == (threads, threads)
+        found.append(read_rows(job.out))
+    assert found[0] == found[1] == found[2]
+
+
+def test_an_error_within_a_pass_ends_all_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = saved(build("llama"), tmp_path).model_copy(update={"threads": 2})
+    usual = FastPath.for_thread
+
+    def broken(path: FastPath) -> FastPath:
+        own = usual(path)
+        own.model = None
+        return own
+
+    monkeypatch.setattr(FastPath, "for_thread", broken)
+    with pytest.raises(AttributeError):
+        write_policy_logps(job, lambda *_: None)
+    assert not job.out.exists() and torch.get_num_threads() == 2
 
 
 def test_a_prompt_is_in_a_row_once_as_long_as_there_is_room(tmp_path: Path) -> None:
