@@ -1,8 +1,8 @@
 """Passes without gradients side by side on a CPU, each on one thread.
 
 Operations of small models are short: two threads within a pass through SmolLM2-135M took 0.73 of
-one thread's time, two passes side by side take 0.56 (benchmarks/2026-12-01-log-probs.md). Log-probs do
-not depend on how many threads there are.
+one thread's time, two passes side by side take 0.56 (benchmarks/2026-12-01-log-probs.md).
+Log-probs do not depend on how many threads there are.
 """
 
 import threading
