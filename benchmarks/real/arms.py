@@ -47,7 +47,7 @@ ARMS: Mapping[str, Arm] = {
     arm.name: arm
     for arm in (
         Arm("rounds", "the recipe, three rounds"),
-        Arm("again", "the recipe once more, on two idle cores"),
+        Arm("again", "the recipe once more, on another processor"),
         Arm("offline", "as many labels in one offline round", offline=True),
         Arm("trl", "TRL's OnlineDPOTrainer", peer=True),
         Arm("drop", "pairs with a cut answer are dropped", truncated="drop"),

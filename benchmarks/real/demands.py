@@ -27,12 +27,11 @@ Measure = Callable[[Sequence[Result]], Finding | None]
 
 @dataclass(frozen=True)
 class Demand:
-    """pooled: of all seeds together, and not of each. idle: of runs that had the machine alone."""
+    """pooled: of all seeds together, and not of each."""
 
     what: str
     measure: Measure
     pooled: bool = False
-    idle: bool = False
 
     def of(self, result: Result) -> Finding | None:
         """Of one seed."""
@@ -166,5 +165,5 @@ DEMANDS: Sequence[Demand] = (
         ),
         pooled=True,
     ),
-    Demand(f"at most {MINUTES:.0f} minutes on two idle cores, without IFEval", _minutes, idle=True),
+    Demand(f"at most {MINUTES:.0f} minutes on two idle cores, without IFEval", _minutes),
 )

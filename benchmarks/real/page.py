@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.real import numbers
 from benchmarks.real.arms import ARMS, PARTS, TIMES
-from benchmarks.real.demands import DEMANDS, Demand, points, step
+from benchmarks.real.demands import DEMANDS, points, step
 from benchmarks.real.figure import draw
 from benchmarks.real.results import BASE, Result
 from dpo_core.atomic import write_text
@@ -22,7 +22,7 @@ def write_page(results: Sequence[Result], path: Path, seeds: Sequence[int] = SEE
     """Write the page and its figure beside it; `seeds` are those that it should have."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if results:
-        draw(results, path.parent / FIGURE)
+        draw([*filter(_goes_on, _in_order(results))], path.parent / FIGURE)
     write_text(path, "\n".join(lines(results, seeds)) + "\n")
 
 
@@ -39,8 +39,8 @@ def lines(results: Sequence[Result], seeds: Sequence[int]) -> Iterator[str]:
         "",
     )
     again = [result for result in results if result.arm == "again"]
-    yield from ("## What was demanded", "", *_summary(ours, again, seeds), "")
-    yield from (*_demands(ours, again, seeds), "")
+    yield from ("## What was demanded", "", *_summary(ours, seeds), "")
+    yield from (*_demands(ours, seeds), "")
     yield from ("## Round by round", "", *_about_rounds(ours), "", *_rounds(ours), "")
     yield from _again(again)
     yield from ("## What was never trained", "", *_about_guards(ours), "", *_guards(ours), "")
@@ -87,17 +87,16 @@ def _ran_on(results: Sequence[Result]) -> Iterator[str]:
             if name in result.facts:
                 facts.setdefault(name, set()).add(str(result.facts[name]))
     named = ", ".join(f"{name} {' and '.join(sorted(found))}" for name, found in facts.items())
-    loads = [result.facts["load_average"] for result in results]
-    yield f"Ran on: {named}; load average at the end {min(loads):.1f} to {max(loads):.1f}."
+    loads = [f"{result.facts['load_average']:.1f}" for result in results]
+    ends = dict.fromkeys((min(loads, key=float), max(loads, key=float)))
+    yield f"Ran on: {named}; load average at the end {' to '.join(ends)}."
     changed = {word for result in results for word in result.facts["sets"]}
     if changed:
         yield f"**Not the recipe**: run with `{'`, `'.join(sorted(changed))}`."
 
 
-def _summary(
-    ours: Sequence[Result], again: Sequence[Result], seeds: Sequence[int]
-) -> Iterator[str]:
-    verdicts = [_verdict(demand, ours, again, seeds) for demand in DEMANDS]
+def _summary(ours: Sequence[Result], seeds: Sequence[int]) -> Iterator[str]:
+    verdicts = [demand.verdict(ours, seeds) for demand in DEMANDS]
     yield (
         f"Of {len(DEMANDS)} demands {verdicts.count('yes')} are met, "
         f"{sum('no**' in verdict for verdict in verdicts)} are not; the others are not measured "
@@ -107,43 +106,29 @@ def _summary(
     )
 
 
-def _verdict(
-    demand: Demand, ours: Sequence[Result], again: Sequence[Result], seeds: Sequence[int]
-) -> str:
-    """Where a seed ran with nothing beside it, only that says how long one takes."""
-    if demand.idle and again:
-        return demand.verdict(again, [result.seed for result in again])
-    return demand.verdict(ours, seeds)
-
-
-def _demands(
-    ours: Sequence[Result], again: Sequence[Result], seeds: Sequence[int]
-) -> Iterator[str]:
+def _demands(ours: Sequence[Result], seeds: Sequence[int]) -> Iterator[str]:
     by_seed = {result.seed: result for result in ours}
     titles = [f"seed {seed}" for seed in sorted({*seeds, *by_seed})]
     yield from _head("demanded", *titles, "together", "met")
     for demand in DEMANDS:
-        alone = {result.seed: result for result in again if demand.idle}
         cells = []
         for seed in sorted({*seeds, *by_seed}):
             found = demand.of(by_seed[seed]) if seed in by_seed else None
-            cell = found.value if found else ""
-            once_more = demand.of(alone[seed]) if seed in alone else None
-            cells.append(f"{once_more.value}; beside other work {cell}" if once_more else cell)
+            cells.append(found.value if found else "")
         together = demand.measure(ours) if demand.pooled or len(ours) > 1 else None
         shown = together.value if together and _is_pooled(together.value) else ""
-        yield _row(demand.what, *cells, shown, _verdict(demand, ours, again, seeds))
+        yield _row(demand.what, *cells, shown, demand.verdict(ours, seeds))
 
 
 def _again(again: Sequence[Result]) -> Iterator[str]:
     """Seeds that were run once more; nothing where none was."""
     for result in again:
-        yield from (f"## Seed {result.seed} once more, on two idle cores", "")
+        yield from (f"## Seed {result.seed} once more, on another processor", "")
         yield (
-            "The seeds above ran beside other work. This run, of a later version, had the machine "
-            "for itself, and was done for its time; another processor samples other answers."
+            "By a later version. Another processor rounds otherwise, so it samples other answers, "
+            "and the rounds differ. It counts for no demand: the first run of a seed does."
         )
-        yield from (*_ran_on([result]), "", *_rounds([result]), "")
+        yield from ("", *_ran_on([result]), "", *_rounds([result]), "")
 
 
 def _is_pooled(value: str) -> bool:
@@ -247,10 +232,21 @@ def _others(results: Sequence[Result]) -> Iterator[str]:
     yield from ("## Other ways to spend the labels", "", *_about_others(others), "")
     yield from _head("", "seed", "followed", "cut", "relevance", "KL", "minutes")
     seeds = {result.seed for result in others}
-    for result in results:
-        if result.seed in seeds and ARMS[result.arm].truncated is None:
+    for result in filter(_goes_on, _in_order(results)):
+        if result.seed in seeds:
             yield _other_row(result)
     yield ""
+
+
+def _in_order(results: Sequence[Result]) -> list[Result]:
+    """By arm, then by seed."""
+    arms = [*ARMS]
+    return sorted(results, key=lambda result: (arms.index(result.arm), result.seed))
+
+
+def _goes_on(result: Result) -> bool:
+    """Whether it is more than one round with another rule for cut answers."""
+    return ARMS[result.arm].truncated is None
 
 
 def _truncated(results: Sequence[Result]) -> Iterator[str]:

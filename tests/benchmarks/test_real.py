@@ -274,8 +274,8 @@ def test_the_page_says_what_is_missing_and_what_was_measured(tmp_path: Path) -> 
     assert (tmp_path / page.FIGURE).read_text().startswith("<svg")
     page.write_page([one, result(1, 160, 200, 240, arm="again")], out)
     again = out.read_text()
-    assert "## Seed 1 once more, on two idle cores" in again and "| 1 | 3 | 200 | 40.0 [" in again
-    assert "; beside other work " in again and "; beside other work " not in text
+    assert "## Seed 1 once more, on another processor" in again
+    assert "| 1 | 3 | 200 | 40.0 [" in again and " once more" not in text
     page.write_page([], tmp_path / "none.md")
     assert "**Not run yet**: seed 1, 2, 3." in (tmp_path / "none.md").read_text()
 
