@@ -23,6 +23,14 @@ from flows.steps.gate_pool import POOL
 
 ANSWERS = "completions.parquet"
 
+JUDGE = """
+from zlib import crc32
+
+def score(completions):
+    '''Other answers have other scores, so that every round has pairs on every processor.'''
+    return [float(crc32(c.text.encode()) % 1000) for c in completions]
+"""
+
 CERTIFIED: dict[str, Any] = {
     **UNTRAINED,
     "name": "certified",
@@ -40,6 +48,7 @@ def certified(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
     folder = tmp_path_factory.mktemp("certified") / "one"
     folder.mkdir()
     campaign = Campaign.create(folder)
+    (folder / "small_judge.py").write_text(JUDGE, encoding="utf-8")
     path = folder / "prompts.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     sft = [json.dumps({**row, "completion": " fine."}) for row in rows]

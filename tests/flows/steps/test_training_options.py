@@ -39,7 +39,7 @@ def test_the_optimiser_goes_on_from_the_promoted_policy(copy: Campaign) -> None:
 
 
 def test_adapters_are_trained_each_round_and_leave_full_weights(copy: Campaign) -> None:
-    lora = ("--set", "training.lora.rank=4", "--set", "training.learning_rate=1e-2")
+    lora = ("--set", "training.lora.rank=4", "--set", "training.learning_rate=3e-3")
     run(copy, *PROMOTE_ALL, *lora)
     for number in (1, 2):
         training = copy.artifact(number, "training")
