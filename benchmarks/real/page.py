@@ -281,7 +281,7 @@ def _truncated_row(result: Result, rule: str) -> str:
 def _about_others(others: Sequence[Result]) -> Iterator[str]:
     yield (
         "Changes against the base of the policy with which each ends, in points; minutes without "
-        "IFEval, measuring included."
+        "IFEval, measuring included, and too many where other work ran beside it."
     )
     for peer in (result for result in others if result.arm == "trl"):
         curve = ", ".join(
@@ -300,9 +300,10 @@ def _about_others(others: Sequence[Result]) -> Iterator[str]:
 def _stopped(parts: int) -> str:
     """When the peer was stopped, and how often its policy was looked at."""
     asked = "" if parts == PARTS else f" ({TIMES} times were asked for)"
+    looks = "once, at its end" if parts == 1 else f"{parts} times, evenly over it"
     return (
         f"it was stopped after {parts * TIMES / PARTS:g} times the campaign's CPU time{asked}, and "
-        f"its policy was looked at {parts} times, evenly over it"
+        f"its policy was looked at {looks}"
     )
 
 
