@@ -120,6 +120,9 @@ class _Current(threading.local):
 
 
 _current = _Current()
+_trained: _Row | None = None
+"""The row of a pass with gradients, of which there is one at a time: on a GPU, threads of autograd
+compute checkpointed layers again."""
 
 
 @contextmanager
@@ -130,14 +133,20 @@ def attending(
 
     Raises NotImplementedError when no layer of the model called this attention.
     """
-    before, row = _current.row, _Row(segments, device, frozen=frozen)
-    _current.row = row
+    global _trained
+    row = _Row(segments, device, frozen=frozen)
+    before, _current.row = _current.row, row
+    before_trained = _trained
+    if not frozen:  # frozen passes may be made side by side
+        _trained = row
     try:
         yield
         if not row.attended:
             raise NotImplementedError("its attention cannot be selected by name")
     finally:
         _current.row = before
+        if not frozen:
+            _trained = before_trained
 
 
 def segment_attention(
@@ -155,7 +164,7 @@ def segment_attention(
 
     Raises NotImplementedError for a layer with arguments or a mask that are not supported.
     """
-    row = _current.row
+    row = _current.row or _trained
     assert row is not None, "segment attention needs `attending` around it"
     row.attended += 1
     _refuse_unknown(others)
@@ -226,7 +235,7 @@ def _window_of(*, mask_function: MaskFunction, local_size: int | None = None, **
     The mask is evaluated at the edges of what tokens of the row's first sequence would see. If the
     longest sequence passes, the result holds for all.
     """
-    row = _current.row
+    row = _current.row or _trained
     assert row is not None, "masks need `attending` around them"
     query_Q = torch.arange(row.segments[0].fork, device=row.device)
     first_Q = torch.zeros_like(query_Q) if local_size is None else query_Q - local_size + 1

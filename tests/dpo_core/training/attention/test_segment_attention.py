@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -116,6 +117,22 @@ def test_slices_of_the_row(window: int | None) -> None:
     with attending(SEGMENTS, CPU):
         out, _ = segment_attention(None, *given, Window(window, True), scaling=0.3)
     check(out.transpose(1, 2), given, window)
+
+
+def test_threads_of_autograd_attend_in_the_row_that_is_trained_on() -> None:
+    """On a GPU they compute checkpointed layers again."""
+    given = inputs()
+
+    def attend() -> Tensor:
+        return segment_attention(None, *given, Window(None, True), scaling=0.3)[0]
+
+    with ThreadPoolExecutor(1) as other:
+        with attending(SEGMENTS, CPU):
+            torch.testing.assert_close(other.submit(attend).result(), attend(), rtol=0, atol=0)
+        with attending(SEGMENTS, CPU, frozen=True):
+            attend()
+            with pytest.raises(AssertionError, match="needs `attending`"):
+                other.submit(attend).result()  # a frozen pass is its own thread's alone
 
 
 @pytest.mark.parametrize("softcap", [None, 0.5])
